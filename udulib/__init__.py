@@ -1,7 +1,29 @@
 """UDU and UDV: matrix factorization whose low rank comes from the algorithm, and the experiments that test it."""
 
+from udulib.descent import Trace, descend
 from udulib.errors import InputError
+from udulib.models import BM, UDU, UDV, UV
+from udulib.problems import Completion, Problem, Sensing, Truth, planted_completion, planted_sensing, stack
+from udulib.spectra import effective_rank, numerical_rank, singular_values
 
 __version__ = "0.1.0"
 
-__all__ = ["InputError"]
+__all__ = [
+    "BM",
+    "UDU",
+    "UDV",
+    "UV",
+    "Completion",
+    "InputError",
+    "Problem",
+    "Sensing",
+    "Trace",
+    "Truth",
+    "descend",
+    "effective_rank",
+    "numerical_rank",
+    "planted_completion",
+    "planted_sensing",
+    "singular_values",
+    "stack",
+]

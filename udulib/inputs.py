@@ -1,0 +1,102 @@
+"""Checks of arguments, each with an error that says what was wanted, what came, and what to do."""
+
+import numpy as np
+import torch
+
+from udulib.errors import InputError
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "complex64": torch.complex64,
+    "complex128": torch.complex128,
+}
+COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
+REAL_OF = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+
+
+def finite_array(name, value, ndim=None):
+    """``value`` as a finite float64 or complex128 array of ``ndim`` dimensions."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{name} is an array of numbers; got dtype {array.dtype}")
+    array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    if ndim is not None and array.ndim != ndim:
+        raise InputError(f"{name} has {ndim} dimension(s); got shape {array.shape}")
+    if not np.isfinite(array).all():
+        bad = np.count_nonzero(~np.isfinite(array))
+        raise InputError(f"{name} holds {bad} NaN or infinite value(s); remove or replace them first")
+    return array
+
+
+def positive_array(name, value, allow_zero=False):
+    """``value`` as a finite float64 array, every entry above zero (or at least zero)."""
+    array = finite_array(name, value)
+    wanted = "at least zero" if allow_zero else "above zero"
+    if np.iscomplexobj(array) or (array < 0).any() or (not allow_zero and (array == 0).any()):
+        raise InputError(f"{name} is a real number {wanted}, or an array of such; got {value!r}")
+    return array
+
+
+def whole_number(name, value, least):
+    """``value`` as an int of at least ``least``."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} is a whole number of at least {least}; got {value!r}")
+    return int(value)
+
+
+def index_array(name, value, size):
+    """``value`` as a one-dimensional int64 array with entries in ``[0, size)``."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(f"{name} is a one-dimensional array of integers; got dtype {array.dtype}, shape {array.shape}")
+    if array.size and (array.min() < 0 or array.max() >= size):
+        raise InputError(
+            f"{name} lie between 0 and {size - 1}; got values from {array.min()} to {array.max()} "
+            "(indices count from zero; check the shape)"
+        )
+    return array.astype(np.int64)
+
+
+def broadcast_shape(**shapes):
+    """The common batch shape of named shapes, or an error that lists them."""
+    try:
+        return np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items() if shape)
+        raise InputError(
+            f"the batch shapes broadcast like NumPy arrays; got {listed} (write a grid with [:, None])"
+        ) from None
+
+
+def torch_device(device):
+    """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:0"``."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except (RuntimeError, TypeError):
+        chosen = None
+    if chosen is None or chosen.type not in ("cpu", "cuda"):
+        raise InputError(f"device is 'auto', 'cpu' or 'cuda'; got {device!r}")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but PyTorch sees no CUDA GPU; use device='auto' or 'cpu'")
+    return chosen
+
+
+def torch_dtype(dtype, is_complex):
+    """The dtype of the factors: as asked, made complex of the same precision where the problem is complex."""
+    chosen = (
+        DTYPES.get(dtype, dtype if dtype in DTYPES.values() else None)
+        if isinstance(dtype, (str, torch.dtype))
+        else None
+    )
+    if chosen is None:
+        raise InputError(f"dtype is one of {', '.join(DTYPES)}; got {dtype!r}")
+    if chosen.is_complex and not is_complex:
+        raise InputError(f"dtype {dtype} asks for complex factors, but the problem is real; use float32 or float64")
+    return COMPLEX_OF.get(chosen, chosen) if is_complex else chosen
