@@ -160,8 +160,9 @@ class _Balls(_Model):
 class UDU(_Balls):
     r"""U in a ball, D free: :math:`X = U D U^\top` with :math:`\|U\|_F \le \alpha` and diagonal :math:`D \ge 0`.
 
-    The problem is :math:`\min_{U, D} \tfrac12\|\mathcal A(U D U^\top) - b\|^2` over that set. The step (paper, equations 4 and 5) is :math:`U \leftarrow \Pi_\alpha(U - 2\eta\,G U D)`,
-    :math:`D \leftarrow \max(D - \eta\,\mathrm{diag}(U^\top G U),\, 0)` with :math:`G = \nabla f(UDU^\top)` at the old
+    The problem is :math:`\min_{U, D} \tfrac12\|\mathcal A(U D U^\top) - b\|^2` over that set, and the step (paper,
+    equations 4 and 5) is :math:`U \leftarrow \Pi_\alpha(U - 2\eta\,G U D)`,
+    :math:`D \leftarrow \max(D - \eta\,\mathrm{diag}(U^\top G U),\, 0)`, with :math:`G = \nabla f(UDU^\top)` at the old
     point in both; :math:`\Pi_\alpha` rescales U to norm :math:`\alpha` when it is longer.
 
     Parameters
@@ -189,7 +190,7 @@ class UDU(_Balls):
 
 @dataclass(frozen=True)
 class UDV(_Balls):
-    r"""The rectangular UDU: :math:`X = U D V^\top` with :math:`\|U\|_F, \|V\|_F \le \alpha` and diagonal :math:`D \ge 0`.
+    r"""U and V in balls, D free: :math:`X = U D V^\top`, :math:`\|U\|_F, \|V\|_F \le \alpha`, diagonal :math:`D \ge 0`.
 
     The step is :math:`U \leftarrow \Pi_\alpha(U - \eta\,G V D)`, :math:`V \leftarrow \Pi_\alpha(V - \eta\,G^\top U D)`,
     :math:`D \leftarrow \max(D - \eta\,\mathrm{diag}(U^\top G V),\, 0)` with :math:`G = \nabla f(UDV^\top)`.

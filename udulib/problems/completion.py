@@ -164,7 +164,7 @@ def _check_entries(rows, cols, values, shape):
 
 
 def _merged(adjoint, values):
-    r"""Weights W, targets T and an offset: :math:`f(X) = \tfrac12\sum W (X - T)^2 + \text{offset}`, :math:`G = W (X - T)`.
+    r"""W, T and an offset such that :math:`f(X) = \tfrac12\sum W (X - T)^2 + \text{offset}` and :math:`G = W (X - T)`.
 
     Mirrored entries of a symmetric problem are merged here once: (i, j) and (j, i) get one target, their mean.
     """
