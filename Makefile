@@ -1,0 +1,84 @@
+# make help says what there is to make.
+
+SIZE ?= book
+DEVICE ?= auto
+JOBS ?= 2
+TORCH ?= default
+PYTHON ?= python3
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := $(VENV)/installed
+SECONDS_SINCE = echo "== $(1): $$(( $$(date +%s) - $$start )) s"
+
+# With TORCH=cpu torch comes from PyTorch's own index of CPU builds. (Not tested where there is no network.)
+TORCH_INDEX_cpu := --index-url https://download.pytorch.org/whl/cpu
+TORCH_INDEX := $(TORCH_INDEX_$(TORCH))
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.DEFAULT_GOAL := help
+.PHONY: book run test test-slow lint check pair publish data bench figure serve lock clean help
+
+book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
+	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
+
+run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE
+	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
+
+test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
+	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
+	@start=$$(date +%s); OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout 600 udulib tests notebooks && $(call SECONDS_SINCE,tests)
+
+test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, recovery after a kill, and the like
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib tests
+
+lint: $(INSTALLED)
+	@ruff check --quiet . && ruff format --check --quiet .
+
+check: $(INSTALLED)  ## do the claims hold? the ledger at SIZE
+	@$(PY) -m tools.check --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
+
+pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci
+	@$(PY) -m tools.pair
+
+publish: $(INSTALLED)  ## copy the records of the runs at SIZE to results/
+	@$(PY) -m tools.publish --size $(SIZE) --device $(DEVICE)
+
+data: $(INSTALLED)  ## fetch the real data that the notebooks use
+	@$(PY) -m udulib.data
+
+bench: $(INSTALLED)  ## measure speed: benchmarks/
+	@for file in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done
+
+figure: $(INSTALLED)  ## draw the README's figure from a run
+	@$(PY) -m tools.readme_figure
+
+serve: $(INSTALLED)  ## show the book at http://127.0.0.1:8000
+	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+lock: $(INSTALLED)  ## write constraints.txt from what is installed
+	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton' | sed 's/^\(torch==[^+]*\)+.*/\1/' | sort -f; } > constraints.part
+	@mv constraints.part constraints.txt
+
+clean:  ## remove what was built; the environment and the data stay
+	rm -rf _build dist .pytest_cache .ruff_cache .hypothesis
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+# torch first, so that nothing pulls in a second one; then the rest, and udulib itself from this folder.
+# An environment whose making was killed is made anew.
+$(INSTALLED): pyproject.toml constraints.txt
+	@start=$$(date +%s); echo "== environment in $(VENV)"; \
+	if test -e $(VENV)/installing; then rm -rf $(VENV); fi; \
+	mkdir -p $(VENV) && touch $(VENV)/installing && { \
+	  { test -x $(PY) || $(PYTHON) -m venv $(VENV); } && \
+	  $(PIP) --no-deps $(TORCH_INDEX) torch && \
+	  $(PIP) hatchling && \
+	  $(PIP) --no-build-isolation -e ".[book,test]"; \
+	} || { rm -f $(VENV)/installing; exit 1; }; \
+	touch $@ && rm $(VENV)/installing && $(call SECONDS_SINCE,environment)

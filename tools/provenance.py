@@ -1,0 +1,116 @@
+"""What a result was made from, and on what: the key that decides whether to run again, and the record beside it."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from tools.tree import read_json
+
+
+def digest(*parts):
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def source_hash(tree, name):
+    """The hash that stamps a notebook: of its source's text, whatever the line ends."""
+    return digest(tree.source(name).read_text().encode())
+
+
+def library_hash(tree):
+    """The hash of udulib's code and of the data it is written with."""
+    files = sorted(path for path in (tree.root / "udulib").rglob("*") if path.suffix in (".py", ".yml"))
+    files = [path for path in files if "_shipped" not in path.parts]
+    return digest(
+        *(part for path in files for part in (path.relative_to(tree.root).as_posix().encode(), path.read_bytes()))
+    )
+
+
+def claims_of(tree, name):
+    """The ledger's entries that the notebook measures: its badges show them."""
+    path = tree.root / "claims.yml"
+    claims = yaml.safe_load(path.read_text()) if path.exists() else []
+    return [claim for claim in claims if claim.get("notebook") == name]
+
+
+def published_beside(tree, name, size):
+    """The published results that the badges of a run show beside its own. At size paper, where a run costs hours, they
+    may be of yesterday; elsewhere a run is made anew when they change."""
+    runs = [read_json(tree.published(other, name)) for other in ("book", "paper") if other != size != "paper"]
+    return [run["records"] for run in runs if run]
+
+
+def key(tree, name, size, device):
+    """The hash of all that a result depends on. Two runs of one key give the same result."""
+    constraints = tree.root / "constraints.txt"
+    return digest(
+        source_hash(tree, name).encode(),
+        library_hash(tree).encode(),
+        json.dumps([claims_of(tree, name), published_beside(tree, name, size)], sort_keys=True).encode(),
+        constraints.read_bytes() if constraints.exists() else b"",
+        f"{size} {device}".encode(),
+    )
+
+
+def resolve_device(device):
+    """``auto`` as udulib resolves it. Loading torch takes seconds, so it is asked only where there is a driver."""
+    if device == "auto" and shutil.which("nvidia-smi"):
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cpu" if device == "auto" else device
+
+
+def processor(device):
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def git(tree, *arguments):
+    """What git answers, or None where there is no git or no repository."""
+    try:
+        answer = subprocess.run(["git", *arguments], cwd=tree.root, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def gather(tree, name, size, device, seconds):
+    """The provenance of one run. ``dirty`` is true when what the result depends on is not all in the commit."""
+    depends_on = [f"notebooks/{name}.py", "udulib", "claims.yml", "constraints.txt"]
+    changes = git(tree, "status", "--porcelain", "--", *depends_on)
+    return {
+        "source_hash": source_hash(tree, name),
+        "commit": git(tree, "rev-parse", "HEAD"),
+        "dirty": changes is None or changes != "",
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "udulib": version("udulib"),
+        "device": device,
+        "processor": processor(device),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()),
+        "size": size,
+        "duration_seconds": round(seconds, 1),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,57 @@
+"""Run the notebooks that have changed, several at once."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tools.provenance import resolve_device
+from tools.store import fresh, sweep
+from tools.tree import HERE, ToolError, arguments, main, read_json
+
+
+def environment(jobs):
+    """Notebooks that run side by side share the cores: one thread each."""
+    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+    return {**os.environ, **threads} if jobs > 1 else dict(os.environ)
+
+
+def last_duration(tree, name, size):
+    stored = read_json(tree.run_record(size, name)) or {}
+    return stored.get("provenance", {}).get("duration_seconds", float("inf"))
+
+
+def run_one(tree, name, size, device, jobs):
+    """Run one notebook in a process of its own. True if its result is whole."""
+    print(f"  {name}  starts at size {size} on {device}", flush=True)
+    start = time.monotonic()
+    command = [sys.executable, "-m", "tools.execute", "--root", tree.root, "--size", size, "--device", device, name]
+    done = subprocess.run(command, cwd=HERE, env=environment(jobs)).returncode == 0
+    print(f"  {name}  {'done' if done else 'FAILED'} after {time.monotonic() - start:.0f} s", flush=True)
+    return done
+
+
+def run(tree, size, device="auto", jobs=2, names=()):
+    """Bring the executed notebooks of one size up to date, the longest first. Returns the device they ran on."""
+    names = list(names) or tree.names()
+    unknown = sorted(set(names) - set(tree.names()))
+    if unknown:
+        raise ToolError(f"there is no notebook {', '.join(unknown)}; there are {', '.join(tree.names())}")
+    device = resolve_device(device)
+    sweep(tree, size)
+    stale = [name for name in names if not fresh(tree, name, size, device)]
+    for name in sorted(set(names) - set(stale)):
+        print(f"  {name}  unchanged", flush=True)
+    stale.sort(key=lambda name: -last_duration(tree, name, size))
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        done = list(pool.map(lambda name: run_one(tree, name, size, device, jobs), stale))
+    failed = [name for name, whole in zip(stale, done, strict=True) if not whole]
+    if failed:
+        raise ToolError(f"{len(failed)} of {len(names)} notebooks failed at size {size}: {', '.join(failed)}")
+    return device
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__, size=True, device=True, jobs=True, names=True).parse_args()
+    main(lambda: run(options.tree, options.size, options.device, options.jobs, options.names))

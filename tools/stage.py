@@ -1,0 +1,127 @@
+"""Lay out what the book is built from under _build/stage: the pages of book/ and the executed notebooks."""
+
+import json
+
+import nbformat
+import yaml
+
+from tools.provenance import resolve_device
+from tools.store import fresh
+from tools.tree import ToolError, arguments, main
+
+SKIP = ("__pycache__", ".ipynb_checkpoints")
+
+
+def stage(tree, size, device, folder):
+    """Write the staged tree. A file that has not changed is left alone: Sphinx then reads only what is new."""
+    records = {name: fresh(tree, name, size, device) for name in tree.names()}
+    stale = [name for name, record in records.items() if record is None]
+    if stale:
+        raise ToolError(f"not run at size {size} since the last change: {', '.join(stale)}. Run make book SIZE={size}")
+    wanted = {path.relative_to(tree.root): path.read_bytes() for path in pages(tree)}
+    for name, record in records.items():
+        wanted[tree.source(name).relative_to(tree.root).with_suffix(".ipynb")] = staged_notebook(
+            tree, size, name, record
+        )
+        wanted[tree.run_record(size, name).relative_to(tree.root / "_build")] = json.dumps(record).encode()
+    wanted["book/_runs.md"] = runs_table(records).encode()
+    wanted["_config.yml"] = yaml.safe_dump(staged_config(tree.config()), sort_keys=False).encode()
+    synchronise(folder, wanted)
+    return folder
+
+
+def pages(tree):
+    found = sorted(path for path in (tree.root / "book").rglob("*") if path.is_file())
+    return [path for path in found if not any(part in SKIP for part in path.parts)]
+
+
+def synchronise(folder, wanted):
+    """Make ``folder`` hold exactly the wanted files (path to bytes), writing those that differ."""
+    wanted = {folder / path: content for path, content in wanted.items()}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+    for path, content in wanted.items():
+        if not path.exists() or path.read_bytes() != content:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def staged_config(config):
+    """Buttons follow from the repository's address; while there is none, there are none."""
+    repository = config["repository"]
+    if not repository["url"]:
+        return {key: value for key, value in config.items() if key != "repository"}
+    buttons = {f"use_{button}_button": True for button in ("repository", "issues", "edit_page")}
+    launch = {"notebook_interface": "classic", "colab_url": "https://colab.research.google.com", "thebe": False}
+    return {**config, "html": {**config["html"], **buttons}, "launch_buttons": launch}
+
+
+def staged_notebook(tree, size, name, record):
+    """An executed notebook as the book shows it: numbered figures, and a last line that says what it was made from."""
+    notebook = nbformat.read(tree.executed(size, name), as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = cell.source.replace("# Parameters", "# this page was made with")
+        if cell.cell_type == "code":
+            number_figure(cell, name)
+    footer = nbformat.v4.new_markdown_cell(f"---\n\n*{footer_text(record['provenance'])}*")
+    footer["id"] = "provenance"
+    notebook.cells.append(footer)
+    return nbformat.writes(notebook).encode()
+
+
+def number_figure(cell, name):
+    """Turn the figure that udulib.figures.show left in a cell into a numbered one with caption and alternative text."""
+    figures = [output for output in cell.outputs if "udulib_figure" in output.get("metadata", {})]
+    if not figures:
+        return
+    rest = [output for output in cell.outputs if output.output_type != "stream" and output not in figures]
+    if len(figures) > 1 or any("udulib_caption" not in output.get("metadata", {}) for output in rest):
+        raise ToolError(f"{name}: a cell shows one figure, and nothing else that is displayed:\n{cell.source}")
+    figure = figures[0].metadata["udulib_figure"]
+    cell.metadata["mystnb"] = {
+        "image": {"alt": figure["alt"]},
+        "figure": {"caption": figure["caption"], "name": figure["name"]},
+    }
+    cell.outputs = [output for output in cell.outputs if output not in rest]
+
+
+def commit_text(made):
+    return (made["commit"] or "none")[:10] + " with changes not committed" * made["dirty"]
+
+
+def machine_text(made):
+    return f"{made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}: {made['processor']}"
+
+
+def duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def footer_text(made):
+    """One sentence of provenance."""
+    return (
+        f"Made at size {made['size']} in {duration(made['duration_seconds'])} ({machine_text(made)}) with "
+        f"Python {made['python']}, torch {made['torch']}, numpy {made['numpy']}, udulib {made['udulib']}, "
+        f"from commit {commit_text(made)}, source {made['source_hash'][:10]}, on {made['date'][:10]}."
+    )
+
+
+def runs_table(records):
+    """The table of the page on reproducing: what each notebook took, and on what."""
+    rows = ["| notebook | size | time | machine | torch | numpy | commit |", "|---|---|---|---|---|---|---|"]
+    for name, record in records.items():
+        made = record["provenance"]
+        cells = [f"[{name}](../notebooks/{name}.ipynb)", made["size"], duration(made["duration_seconds"])]
+        cells += [machine_text(made), made["torch"], made["numpy"], commit_text(made)]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__, size=True, device=True).parse_args()
+    folder = options.tree.root / "_build" / "stage"
+    main(lambda: stage(options.tree, options.size, resolve_device(options.device), folder))

@@ -1,0 +1,94 @@
+"""Where things lie in a checkout, and how files are written there."""
+
+import argparse
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+HERE = Path(__file__).resolve().parent.parent  # the checkout that these tools are part of
+SIZES = ("ci", "book", "paper")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class ToolError(Exception):
+    """A step cannot go on. The message says what is wrong and what to do; no traceback is shown."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A checkout, by its root folder."""
+
+    root: Path = HERE
+
+    def names(self):
+        """The notebooks, in the order of their numbers."""
+        return sorted(path.stem for path in (self.root / "notebooks").glob("[0-9]*.py"))
+
+    def source(self, name):
+        return self.root / "notebooks" / f"{name}.py"
+
+    def pair(self, name):
+        return self.root / "notebooks" / f"{name}.ipynb"
+
+    def executed(self, size, name):
+        return self.root / "_build" / "executed" / size / f"{name}.ipynb"
+
+    def run_record(self, size, name):
+        return self.root / "_build" / "executed" / size / f"{name}.json"
+
+    def published(self, size, name):
+        return self.root / "results" / size / f"{name}.json"
+
+    def config(self):
+        return yaml.safe_load((self.root / "_config.yml").read_text())
+
+    def repository(self):
+        """The public address of the repository and its branch; the address is empty while it is not known."""
+        repository = self.config().get("repository") or {}
+        return (repository.get("url") or "").rstrip("/"), repository.get("branch") or "main"
+
+
+def arguments(description, *, size=False, device=False, jobs=False, names=False):
+    """The command line that the tools share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--root", type=lambda text: Tree(Path(text).resolve()), default=Tree(), dest="tree", metavar="FOLDER"
+    )
+    if size:
+        parser.add_argument("--size", choices=SIZES, required=True)
+    if device:
+        parser.add_argument("--device", choices=DEVICES, default="auto")
+    if jobs:
+        parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    if names:
+        parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="all, if none is named")
+    return parser
+
+
+def write_whole(path, content):
+    """Write a file so that a reader finds the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(content if isinstance(content, bytes) else content.encode())
+    os.replace(part, path)
+
+
+def read_json(path):
+    """The content of a JSON file, or None where there is no whole one."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def main(run):
+    """Run a tool; what it cannot do is one sentence and exit status 1."""
+    try:
+        run()
+    except ToolError as error:
+        raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
