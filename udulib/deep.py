@@ -163,8 +163,8 @@ def eigenvalues(target, depth, scale, step_size, iterations, perturbation=0.0, r
 
     Notes
     -----
-    Identical initialisation: abstract of Chou et al. (2024). Perturbed initialisation: after the same paper, from memory;
-    the recursion is derived in the book.
+    Identical initialisation: abstract of Chou et al. (2024). The perturbed start is theirs too, as far as we recall;
+    both recursions are derived in the book.
 
     Examples
     --------
@@ -222,8 +222,9 @@ def descend(target, depth, scale, step_size, iterations, init="identical", pertu
     iterations : int, at least 0
         Number of updates.
     init : {"identical", "perturbed", "random"}
-        All factors :math:`\alpha I`; or :math:`W_N = (\alpha - \beta) I` and the others :math:`\alpha I`; or independent
-        Gaussian entries of variance :math:`\alpha^2 / n`, so that :math:`\mathbb E \|W_j\|_F^2 = \|\alpha I\|_F^2`.
+        All factors :math:`\alpha I`; or :math:`W_N = (\alpha - \beta) I` and the others :math:`\alpha I`; or
+        independent Gaussian entries of variance :math:`\alpha^2 / n`, so that
+        :math:`\mathbb E \|W_j\|_F^2 = \|\alpha I\|_F^2`.
     perturbation : float, in (0, scale), for "perturbed" only
         :math:`\beta`.
     rng : numpy.random.Generator, for "random" only
@@ -243,8 +244,8 @@ def descend(target, depth, scale, step_size, iterations, init="identical", pertu
     Notes
     -----
     With identical initialisation the factors are equal in exact arithmetic, but not in floating point: differences
-    between them grow by :math:`1 + \eta |\lambda|` a step (N = 2) along each negative eigenvalue, and in the end the run
-    learns what the theory says it cannot. :func:`eigenvalues` is free of that.
+    between them grow by :math:`1 + \eta |\lambda|` a step (N = 2) along each negative eigenvalue, and in the end the
+    run learns what the theory says it cannot. :func:`eigenvalues` is free of that.
 
     Examples
     --------
@@ -252,10 +253,10 @@ def descend(target, depth, scale, step_size, iterations, init="identical", pertu
     >>> import udulib as ul
     >>> target = np.array([[2.0, 1.0], [1.0, 2.0]])
     >>> run = ul.deep.descend(target, depth=3, scale=0.1, step_size=0.02, iterations=2000)
-    >>> np.abs(run.products[-1] - target).max() < 1e-10
+    >>> bool(np.abs(run.products[-1] - target).max() < 1e-10)
     True
-    >>> twin = ul.deep.eigenvalues([3.0, 1.0], depth=3, scale=0.1, step_size=0.02, iterations=2000, record_at=run.iteration)
-    >>> np.abs(run.singular_values - twin.values).max() < 1e-12
+    >>> twin = ul.deep.eigenvalues([3.0, 1.0], 3, scale=0.1, step_size=0.02, iterations=2000, record_at=run.iteration)
+    >>> bool(np.abs(run.singular_values - twin.values).max() < 1e-12)
     True
     """
     gradient, n = _gradient(target)
@@ -324,7 +325,7 @@ def step_bound(target, depth, scale):
     m = np.maximum(c, scale)
     curvature = sum(m ** (2 * depth - 2 - j) * c**j for j in range(depth))
     curvature = np.where(target < 0, scale ** (2 * depth - 2) + np.abs(target) * scale ** (depth - 2), curvature)
-    return 1 / curvature
+    return (1 / curvature)[()]
 
 
 def recovery_steps(target, level, depth, scale, step_size):
@@ -381,15 +382,16 @@ def recovery_steps(target, level, depth, scale, step_size):
     target, level = np.broadcast_arrays(finite_array("target", target), finite_array("level", level))
     depth, scale, step_size = _settings(depth, scale, step_size)
     start, limit = scale**depth, np.maximum(target, 0.0)
-    between = (start <= level) & (level < limit) | (limit < level) & (level <= start)
+    between = ((start <= level) & (level < limit)) | ((limit < level) & (level <= start))
     if not between.all():
         raise InputError(
-            f"level lies between the start scale**depth = {start:.6g} and the limit max(target, 0), which is not reached; "
+            f"level lies between the start scale**depth = {start:.6g} and the limit max(target, 0), excluded; "
             f"got target {target[~between].flat[0]:.6g} with level {level[~between].flat[0]:.6g}"
         )
     _check_step(target, depth, scale, step_size)
     correction = 0.5 * np.log(_speed(level, target, depth) / _speed(np.full_like(level, start), target, depth))
-    return _flow_time(target, level, depth, scale) / step_size + np.where(level == start, 0.0, correction)
+    steps = _flow_time(target, level, depth, scale) / step_size + correction
+    return np.where(level == start, 0.0, steps)[()]
 
 
 def plateau(targets, upto, depth, scale, step_size, error, leak):
@@ -405,8 +407,8 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
        \le \frac{L \varepsilon + (n - L) \delta}{\lambda_1 - \varepsilon}
          + \frac{\varepsilon \sum_{i \le L} \lambda_i}{\lambda_1 (\lambda_1 - \varepsilon)} .
 
-    The interval is certain, not approximate. Gradient descent lags behind the flow while it speeds up and leads while it
-    slows down, so eigenvalue :math:`\lambda_{L+1}` stays below :math:`\delta` for at least the flow's time, and
+    The interval is certain, not approximate. Gradient descent lags behind the flow while it speeds up and leads while
+    it slows down, so eigenvalue :math:`\lambda_{L+1}` stays below :math:`\delta` for at least the flow's time, and
     :math:`\lambda_L` is within :math:`\varepsilon` after at most the flow's time plus
     :math:`\ln(\max F / F(\alpha)) + 2` steps.
 
@@ -444,20 +446,20 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
     >>> import udulib as ul
     >>> step = ul.deep.plateau([10.0, 5.0, 0.0], upto=1, depth=4, scale=0.1, step_size=1e-3, error=0.1, leak=0.1)
     >>> step.start, step.stop, step.level
-    (5087, 9942, 1.0)
+    (5041, 9689, 1.0)
     >>> round(step.bound, 4)
     0.0404
     """
     targets = np.sort(_targets(targets))[::-1]
     depth, scale, step_size = _settings(depth, scale, step_size)
-    n, L = len(targets), whole_number("upto", upto, least=1)
+    n, kept = len(targets), whole_number("upto", upto, least=1)
     start = scale**depth
-    if L > n:
-        raise InputError(f"upto is at most the number of targets, {n}; got {L}")
-    if not targets[L - 1] > start:
+    if kept > n:
+        raise InputError(f"upto is at most the number of targets, {n}; got {kept}")
+    if not targets[kept - 1] > start:
         raise InputError(
-            f"the first upto = {L} targets are above scale**depth = {start:.6g}, or they never grow; "
-            f"number {L} is {targets[L - 1]:.6g}; take fewer or a smaller scale"
+            f"the first upto = {kept} targets are above scale**depth = {start:.6g}, or they never grow; "
+            f"number {kept} is {targets[kept - 1]:.6g}; take fewer or a smaller scale"
         )
     error, leak = _positive("error", error), _positive("leak", leak)
     if error >= targets[0]:
@@ -465,7 +467,7 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
     if not start <= leak <= targets[0]:
         raise InputError(f"leak lies between scale**depth = {start:.6g} and the largest target; got {leak:.6g}")
     _check_step(targets, depth, scale, step_size)
-    signal, rest = targets[:L], targets[L:]
+    signal, rest = targets[:kept], targets[kept:]
 
     rising = signal[signal - error > start]
     first = 0
@@ -482,7 +484,7 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
         last = math.floor(np.min(np.where(_turning(rest, depth) > start, early, 0.0)))
 
     total, top = signal.sum(), signal[0]
-    bound = (L * error + (n - L) * leak) / (top - error) + error * total / (top * (top - error))
+    bound = (kept * error + (n - kept) * leak) / (top - error) + error * total / (top * (top - error))
     return Plateau(start=first, stop=last, level=float(total / top), bound=float(bound))
 
 
@@ -490,8 +492,9 @@ def longest_plateau(iteration, rank, width):
     r"""Where an effective rank stands still longest, on a logarithmic axis: a stopping rule that knows no truth.
 
     Of all stretches of records on which ``rank`` varies by at most ``width``, that reach past its lowest point and that
-    it leaves again before the last record, the one with the largest ratio of last to first iteration. The rule skips the
-    start, where all eigenvalues are equal, and the end, where everything has been fitted. Stop at the geometric mean.
+    it leaves again before the last record, the one with the largest ratio of last to first iteration. So the start,
+    where all eigenvalues are equal, and the end, where everything has been fitted, do not count. Stop at the geometric
+    mean of the two.
 
     Parameters
     ----------
@@ -644,10 +647,7 @@ def _flow_time(target, level, depth, scale):
 def _rising_time(target, level, depth, scale):
     start = np.full_like(level, scale**depth)
     y = level ** (1 / depth)
-    if depth == 2:
-        wait = np.log(y / scale)
-    else:
-        wait = (scale ** (2 - depth) - y ** (2 - depth)) / (depth - 2)
+    wait = np.log(y / scale) if depth == 2 else (scale ** (2 - depth) - y ** (2 - depth)) / (depth - 2)
     antiderivative = {2: _H2, 3: _H3, 4: _H4}.get(depth, _H)
     return (wait + antiderivative(level, target, depth) - antiderivative(start, target, depth)) / target
 
@@ -738,7 +738,8 @@ def _grid(record_at, iterations, default):
     if record_at is None:
         return default
     steps = np.asarray(record_at)
-    if steps.ndim != 1 or steps.dtype.kind not in "iu" or steps.size and (steps.min() < 0 or steps.max() > iterations):
+    whole = steps.ndim == 1 and steps.size > 0 and steps.dtype.kind in "iu"
+    if not whole or steps.min() < 0 or steps.max() > iterations:
         raise InputError(f"record_at holds whole numbers from 0 to iterations = {iterations}; got {record_at!r}")
     return np.union1d(steps, [iterations]).astype(int)
 
@@ -747,7 +748,7 @@ def _check_step(target, depth, scale, step_size):
     bound = np.min(step_bound(target, depth, scale))
     if step_size > bound * (1 + 1e-12):
         raise InputError(
-            f"step_size is at most {bound:.6g} here (step_bound), or steps pass the limit; got {step_size}"
+            f"step_size is at most {bound:.6g} here (step_bound); above it steps pass the limit; got {step_size}"
         )
 
 
