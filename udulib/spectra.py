@@ -51,11 +51,12 @@ def singular_values(U, D=None, V=None):
     root = np.ones(U.shape[-1]) if D is None else _root(np.asarray(D, dtype=float))  # (*, r)
     left = _triangle(np.asarray(U) * root[..., None, :])  # (*, min(d, r), r)
     if V is None:
-        s = _values(left) ** 2
+        with np.errstate(over="ignore"):  # of a run that diverges
+            s = _values(left) ** 2
     else:
         s = _values(left @ np.swapaxes(_triangle(np.asarray(V) * root[..., None, :]), -1, -2).conj())
-    surplus = U.shape[-1] - s.shape[-1]
-    return np.pad(s, [(0, 0)] * (s.ndim - 1) + [(0, surplus)])
+    s = s[..., : U.shape[-1]]
+    return np.pad(s, [(0, 0)] * (s.ndim - 1) + [(0, U.shape[-1] - s.shape[-1])])
 
 
 def numerical_rank(s, rtol):

@@ -17,7 +17,7 @@ class Sensing(Problem):
     b : array of float, shape (n,)
         The data.
     symmetric : bool, optional
-        Whether X is symmetric (Hermitian). Left out: true when every :math:`A_i` is. When true, each :math:`A_i` is
+        Whether X is symmetric (Hermitian). Left out: whether every :math:`A_i` is, up to round-off. When true, each is
         replaced by its symmetric part, which measures a symmetric X alike.
 
     Raises
@@ -47,7 +47,7 @@ class Sensing(Problem):
         square = self.shape[0] == self.shape[1]
         if symmetric and not square:
             raise InputError(f"a symmetric problem is square; got matrices of shape {self.shape}")
-        self.symmetric = square and torch.equal(matrices, matrices.mH) if symmetric is None else bool(symmetric)
+        self.symmetric = square and _hermitian(matrices) if symmetric is None else bool(symmetric)
         self.matrices = (matrices + matrices.mH) / 2 if self.symmetric else matrices
         self.b = torch.from_numpy(b)
         self.is_complex = matrices.is_complex()
@@ -59,3 +59,7 @@ class Sensing(Problem):
     def adjoint(self, residual):
         rows = residual.to(self.matrices.dtype)[..., None, :]  # (*, 1, n)
         return (rows @ self.matrices.flatten(-2))[..., 0, :].unflatten(-1, self.shape)  # (*, d, c)
+
+
+def _hermitian(matrices):
+    return bool((matrices - matrices.mH).abs().max() <= 1e-14 * matrices.abs().max())
