@@ -157,7 +157,7 @@ def wait(condition, seconds=60):
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_counts_and_the_next_one_goes_on(tree):
-    """kill -9 in the middle of a notebook: what was whole stays, what was not is run again, what was left is removed."""
+    """kill -9 in the middle of a notebook: what was whole stays, what was not runs again, the remains are removed."""
     add_notebook(tree.root, "02_two", SLOW)
     command = [sys.executable, "-m", "tools.run", "--root", tree.root, "--size", "ci", "--device", "cpu", "--jobs", "1"]
     runner = subprocess.Popen(command, cwd=ROOT)
@@ -274,7 +274,7 @@ def test_provenance_says_whether_the_commit_holds_it_all(tree):
 
 
 def test_wheel_and_sdist_hold_the_ledger(tmp_path):
-    """A notebook alone in Colab shows its verdicts: the wheel has claims.yml and results/, also when built from the sdist."""
+    """Verdicts show in Colab: the wheel has claims.yml and results/, also when it is built from the sdist."""
     import tarfile
     import zipfile
 
