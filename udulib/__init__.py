@@ -1,7 +1,9 @@
 """UDU and UDV: matrix factorization whose low rank comes from the algorithm, and the experiments that test it."""
 
+from udulib import data, deep, figures
 from udulib.descent import Trace, descend
 from udulib.errors import InputError
+from udulib.ledger import Ledger
 from udulib.models import BM, UDU, UDV, UV
 from udulib.problems import Completion, Problem, Sensing, Truth, planted_completion, planted_sensing, stack
 from udulib.spectra import effective_rank, numerical_rank, singular_values
@@ -15,12 +17,16 @@ __all__ = [
     "UV",
     "Completion",
     "InputError",
+    "Ledger",
     "Problem",
     "Sensing",
     "Trace",
     "Truth",
+    "data",
+    "deep",
     "descend",
     "effective_rank",
+    "figures",
     "numerical_rank",
     "planted_completion",
     "planted_sensing",
