@@ -6,28 +6,41 @@ import sys
 import time
 from pathlib import Path
 
+from tools.provenance import digest, library_hash
 from tools.run import run
 from tools.stage import stage
-from tools.tree import ToolError, arguments, main
+from tools.tree import ToolError, arguments, main, write_whole
 
 
-def sphinx(folder, out):
-    """Build the staged tree with Jupyter Book; the pages lie in ``out``/_build/html."""
-    command = [
-        Path(sys.executable).with_name("jupyter-book"),
-        "build",
-        folder,
-        "--path-output",
-        out,
-        "-W",
-        "--keep-going",
-        "-q",
-    ]
+def pages(tree, folder, out):
+    """Build the staged tree with Jupyter Book; the pages lie in ``out``/_build/html.
+
+    What has changed decides whether to build, not what to build: a new title, number or label shows on every page, and
+    a warning about a page that Sphinx would skip must not be lost.
+    """
+    html = out / "_build" / "html"
+    stamp, made_from = out / "_build" / "html.made_from", contents(tree, folder)
+    if stamp.exists() and stamp.read_text() == made_from and (html / "index.html").exists():
+        print("  unchanged", flush=True)
+        return html
+    stamp.unlink(missing_ok=True)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", folder, "--path-output", out, "--all", "-W", "--keep-going", "-q"]
     command += ["--config", folder / "_config.yml", "--toc", folder / "book" / "_toc.yml"]
     environment = dict(os.environ, PYTHONWARNINGS="ignore", NO_COLOR="1")  # warnings of the tools, not of the book
-    if subprocess.run(command, env=environment).returncode:
-        raise ToolError("the book has warnings or errors: they stand above")
-    return out / "_build" / "html"
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise ToolError(f"the book has warnings or errors:\n{done.stdout}")
+    write_whole(stamp, made_from)
+    return html
+
+
+def contents(tree, folder):
+    """A hash of all that the pages are made from: what is staged, the docstrings, and the published results."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files += [tree.root / "claims.yml", tree.root / "constraints.txt", *sorted((tree.root / "results").rglob("*.json"))]
+    named = [part for path in files if path.exists() for part in (str(path).encode(), path.read_bytes())]
+    return digest(library_hash(tree).encode(), *named)
 
 
 def build(tree, size, device, jobs, out):
@@ -43,7 +56,7 @@ def build(tree, size, device, jobs, out):
 
     resolved = step("notebooks", lambda: run(tree, size, device, jobs))
     folder = step("stage", lambda: stage(tree, size, resolved, out / "_build" / "stage"))
-    html = step("pages", lambda: sphinx(folder, out))
+    html = step("pages", lambda: pages(tree, folder, out))
     print("== " + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items()))
     print(f"== the book at size {size}: {(html / 'index.html').as_uri()}")
     return html

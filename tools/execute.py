@@ -8,6 +8,7 @@ import time
 import jupytext
 import papermill
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from tools import provenance, store
 from tools.tree import ToolError, arguments, main
@@ -35,7 +36,7 @@ def check_parameters(notebook, name, parameters):
 
 def progress(name, notebook):
     """A line as each code cell starts. A run whose parent has been killed ends at the next cell."""
-    count = len(notebook.cells)
+    count = len(notebook.cells) + 1  # papermill adds the cell with the parameters
     parent, start = os.getppid(), time.monotonic()
 
     def report(cell, cell_index):
@@ -84,6 +85,7 @@ def execute(tree, name, size, device):
             progress_bar=False,
             execution_timeout=CELL_SECONDS[size],
             on_cell_start=progress(name, notebook),
+            config=Config(KernelManager={"transport": "ipc"}),  # kernels side by side cannot take each other's ports
         )
         made = provenance.gather(tree, name, size, device, time.monotonic() - start)
         store.put(tree, name, size, output, run_key, made, read_records(work / "records", name))

@@ -18,6 +18,7 @@ def stage(tree, size, device, folder):
     stale = [name for name, record in records.items() if record is None]
     if stale:
         raise ToolError(f"not run at size {size} since the last change: {', '.join(stale)}. Run make book SIZE={size}")
+    check_contents(tree)
     wanted = {path.relative_to(tree.root): path.read_bytes() for path in pages(tree)}
     for name, record in records.items():
         wanted[tree.source(name).relative_to(tree.root).with_suffix(".ipynb")] = staged_notebook(
@@ -28,6 +29,14 @@ def stage(tree, size, device, folder):
     wanted["_config.yml"] = yaml.safe_dump(staged_config(tree.config()), sort_keys=False).encode()
     synchronise(folder, wanted)
     return folder
+
+
+def check_contents(tree):
+    """Sphinx would leave out a notebook that the table of contents does not list, without a word."""
+    toc = (tree.root / "book" / "_toc.yml").read_text()
+    unlisted = [name for name in tree.names() if f"notebooks/{name}" not in toc]
+    if unlisted:
+        raise ToolError(f"book/_toc.yml does not list {', '.join(unlisted)}")
 
 
 def pages(tree):
@@ -90,7 +99,7 @@ def number_figure(cell, name):
 
 
 def commit_text(made):
-    return (made["commit"] or "none")[:10] + " with changes not committed" * made["dirty"]
+    return made["commit"][:10] + " with changes not committed" * made["dirty"] if made["commit"] else "unknown"
 
 
 def machine_text(made):

@@ -2,11 +2,15 @@
 
 import re
 
-SHAPE = re.compile(r"\(\*(?=[,)])")
+SHAPE_OR_LITERAL = re.compile(r"(`+).*?\1|(?P<shape>\(\*(?=[,)]))")
 
 
 def escape_shapes(app, what, name, obj, options, lines):
-    lines[:] = [SHAPE.sub(r"(\*", line) if "`" not in line and ">>>" not in line else line for line in lines]
+    def escaped(found):
+        return r"(\*" if found["shape"] else found[0]
+
+    example = re.compile(r"\s*(>>>|\.\.\. )")
+    lines[:] = [line if example.match(line) else SHAPE_OR_LITERAL.sub(escaped, line) for line in lines]
 
 
 def setup(app):
