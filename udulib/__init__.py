@@ -1,11 +1,22 @@
 """UDU and UDV: matrix factorization whose low rank comes from the algorithm, and the experiments that test it."""
 
-from udulib import data, deep, figures
+from udulib import data, deep, figures, phase
 from udulib.descent import Trace, descend
 from udulib.errors import InputError
 from udulib.ledger import Ledger
 from udulib.models import BM, UDU, UDV, UV
-from udulib.problems import Completion, Problem, Sensing, Truth, planted_completion, planted_sensing, stack
+from udulib.problems import (
+    Completion,
+    ImageTruth,
+    Problem,
+    Ptychography,
+    Sensing,
+    Truth,
+    planted_completion,
+    planted_ptychography,
+    planted_sensing,
+    stack,
+)
 from udulib.spectra import effective_rank, numerical_rank, singular_values
 
 __version__ = "0.1.0"
@@ -16,9 +27,11 @@ __all__ = [
     "UDV",
     "UV",
     "Completion",
+    "ImageTruth",
     "InputError",
     "Ledger",
     "Problem",
+    "Ptychography",
     "Sensing",
     "Trace",
     "Truth",
@@ -28,7 +41,9 @@ __all__ = [
     "effective_rank",
     "figures",
     "numerical_rank",
+    "phase",
     "planted_completion",
+    "planted_ptychography",
     "planted_sensing",
     "singular_values",
     "stack",

@@ -3,6 +3,18 @@
 from udulib.problems.base import Problem, stack
 from udulib.problems.completion import Completion
 from udulib.problems.planted import Truth, planted_completion, planted_sensing
+from udulib.problems.ptychography import ImageTruth, Ptychography, planted_ptychography
 from udulib.problems.sensing import Sensing
 
-__all__ = ["Completion", "Problem", "Sensing", "Truth", "planted_completion", "planted_sensing", "stack"]
+__all__ = [
+    "Completion",
+    "ImageTruth",
+    "Problem",
+    "Ptychography",
+    "Sensing",
+    "Truth",
+    "planted_completion",
+    "planted_ptychography",
+    "planted_sensing",
+    "stack",
+]

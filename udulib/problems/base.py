@@ -30,6 +30,7 @@ class Problem(ABC):
     """
 
     arrays = ("b",)  # the tensors that travel to a device, and that stack() stacks
+    shared = ()  # tensors that travel too, but are one and the same for all problems of a stack
 
     @abstractmethod
     def measure(self, L, R):
@@ -68,11 +69,11 @@ class Problem(ABC):
                 return tensor.to(device)
             return tensor.to(device, COMPLEX_OF.get(real, real) if tensor.is_complex() else real)
 
-        return self._mapped(lambda name: move(getattr(self, name)))
+        return self._mapped(lambda name: move(getattr(self, name)), self.arrays + self.shared)
 
-    def _mapped(self, tensor_of):
+    def _mapped(self, tensor_of, names):
         new = copy.copy(self)
-        for name in self.arrays:
+        for name in names:
             setattr(new, name, tensor_of(name))
         return new
 
@@ -127,4 +128,9 @@ def stack(problems):
             raise InputError(
                 f"stacked problems agree in class, shape and size; number 0 is {first}, number {k} is {kind(problem)}"
             )
-    return problems[0]._mapped(lambda name: torch.stack([getattr(p, name) for p in problems]))
+        for name in problem.shared:
+            if not torch.equal(getattr(problem, name), getattr(problems[0], name)):
+                raise InputError(
+                    f"stacked problems have the same {name}; those of number {k} are not those of number 0"
+                )
+    return problems[0]._mapped(lambda name: torch.stack([getattr(p, name) for p in problems]), problems[0].arrays)

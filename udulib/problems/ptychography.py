@@ -1,0 +1,446 @@
+r"""Fourier ptychography: pictures of a spectrum through windows, without their phases.
+
+Each illumination shifts the object's spectrum behind the lens, which passes one window of it; the camera keeps the
+intensity. With :math:`X = x x^{\mathsf H}` for the spectrum x the intensities are linear in X, so that the problem is
+one of the same kind as completion or sensing. X itself (n x n for n samples of the spectrum) is never formed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from udulib.errors import InputError
+from udulib.inputs import finite_array, positive_array, whole_number
+from udulib.problems.base import Problem, half_square, stack
+from udulib.problems.planted import Truth
+from udulib.streams import generator, seeds_array
+
+NORM_OF_DATA = 0.85  # ||b||^2 over theta at the answer; 0.78 to 0.93 in the settings of notebook 03
+
+
+class Ptychography(Problem):
+    r"""Intensities behind windows of a spectrum: :math:`f(X) = \tfrac12\sum_l \|\mathcal A_l(X) - I_l\|^2`.
+
+    .. math:: \mathcal A_l(x x^{\mathsf H}) = |F^{-1}(P_l \odot x_{\Omega_l})|^2
+
+    where :math:`\Omega_l` is the l-th window of the centred spectrum, :math:`P_l` its pupil and :math:`F^{-1}` the
+    unitary inverse Fourier transform of a w x w array. x holds those samples of the spectrum that some window sees.
+
+    Parameters
+    ----------
+    pupils : array, shape (L, w, w)
+        What the lens does to each sample in a window, real or complex; zero where nothing passes.
+    corners : array of int, shape (L, 2)
+        Row and column of each window's first sample in the centred spectrum (``np.fft.fftshift``).
+    shape : tuple of two int
+        Rows and columns of the object, and so of its spectrum.
+    intensities : array, shape (L, w, w)
+        What the camera saw, at least zero, in any unit. See :meth:`normalised`.
+
+    Attributes
+    ----------
+    samples : torch.Tensor of int, shape (n,)
+        Where the entries of x are in the flattened spectrum.
+    unit : torch.Tensor, shape (*)
+        By how much x is larger than the spectrum in the unit of the given intensities; 1 before :meth:`normalised`.
+
+    Raises
+    ------
+    InputError
+        Windows that leave the spectrum or share no sample with the others (their phases would be free), pupils that
+        are zero, intensities that are negative, all zero, NaN or inf, shapes that do not fit.
+
+    Examples
+    --------
+    >>> pupils, corners = np.ones((2, 2, 2)), [[0, 0], [0, 1]]
+    >>> problem = Ptychography(pupils, corners, shape=(2, 3), intensities=np.ones((2, 2, 2)))
+    >>> problem.shape, problem.is_complex
+    ((6, 6), True)
+    """
+
+    symmetric = True
+    is_complex = True
+    arrays = ("pupils", "b", "unit")
+    shared = ("windows", "samples")
+
+    def __init__(self, pupils, corners, shape, intensities):
+        pupils = finite_array("pupils", pupils, ndim=3)
+        intensities = finite_array("intensities", intensities, ndim=3)
+        self.image_shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
+        if len(self.image_shape) != 2:
+            raise InputError(f"shape is (rows, columns) of the object; got {shape!r}")
+        _check_data(pupils, intensities)
+        places = _places(corners, pupils.shape, self.image_shape)  # (L, w, w)
+        open_ = pupils != 0
+        _check_overlap(places, open_, self.image_shape)
+        samples, windows = np.unique(places[open_], return_inverse=True)
+        index = np.zeros(pupils.shape, dtype=np.int64)  # what the pupil blocks reads sample 0, times zero
+        index[open_] = windows
+        self.shape = (len(samples), len(samples))
+        self.samples, self.windows = torch.from_numpy(samples), torch.from_numpy(index.ravel())
+        self.pupils = torch.from_numpy(pupils.astype(np.complex128))
+        self.b = torch.from_numpy(intensities.ravel())
+        self.unit = torch.ones((), dtype=torch.float64)
+
+    def measure(self, L, R):
+        return (self._fields(L) * self._fields(R).conj()).sum(-4).real.flatten(-3)
+
+    def adjoint(self, residual):
+        return WindowMatrix(self, residual)
+
+    def gradient(self, U, D=None, V=None):
+        if V is not None:
+            return super().gradient(U, D, V)
+        fields = self._fields(U)  # (*, r, L, w, w): each column is transformed once, for the intensities and for GU
+        residual = self._intensities(fields, D) - self.b
+        GU = self._fold(fields, residual)
+        return half_square(residual), GU, GU
+
+    def objective(self, U, D=None, V=None):
+        if V is not None:
+            return super().objective(U, D, V)
+        return half_square(self._intensities(self._fields(U), D) - self.b)
+
+    def normalised(self, scale=8.0, theta=5.0):
+        r"""The same problem in the units in which UDU's ball of radius one is the right one.
+
+        Needs the data alone: the trace of X is taken as the energy of the brightest picture (for objects that are not
+        dark on average 1 % too low, as its window holds the mean), and :math:`\theta` as :math:`\|b\|^2 / 0.85`.
+
+        Parameters
+        ----------
+        scale : float, default 8.0
+            The trace s of the answer, in units of the ball. UDU ends with rank one if it is about 5 or more, and D
+            needs a number of iterations that grows like its square.
+        theta : float, default 5.0
+            The curvature of f along U at the answer, for D = s: the step size :math:`\eta` may be up to about
+            :math:`1 / (2\theta)` for UDU, and s times that for Burer-Monteiro, whose U is :math:`\sqrt s` larger.
+
+        Returns
+        -------
+        Ptychography
+            What it finds, :meth:`image` gives in the old unit.
+
+        Examples
+        --------
+        >>> problem = Ptychography(np.ones((2, 2, 2)), [[0, 0], [0, 1]], (2, 3), np.ones((2, 2, 2)))
+        >>> round(float(problem.normalised(theta=4.0).b.square().sum()), 12)
+        3.4
+        """
+        scale, theta = (float(positive_array(name, v)) for name, v in (("scale", scale), ("theta", theta)))
+        stretch = torch.sqrt(scale / self.trace_estimate())  # of x
+        gain = torch.sqrt(NORM_OF_DATA * theta / torch.linalg.vecdot(self.b, self.b))  # of b
+        new = {
+            "pupils": self.pupils * (torch.sqrt(gain) / stretch)[..., None, None, None],
+            "b": self.b * gain[..., None],
+            "unit": self.unit * stretch,
+        }
+        return self._mapped(new.get, self.arrays)
+
+    def trace_estimate(self):
+        r"""The energy of the brightest picture, shape (\*,): :math:`\|x\|^2` but for 1 % if the object has a mean."""
+        energies = self.b.unflatten(-1, self.pupils.shape[-3:]).sum((-2, -1))  # (*, L)
+        return (energies / self.pupils.abs().square().amax((-2, -1))).amax(-1)
+
+    def image(self, estimate):
+        r"""The complex object, in the unit of the intensities as they were given.
+
+        Parameters
+        ----------
+        estimate : Trace, dict of factors, or array (\*, n)
+            Where it is factors, x is the leading eigenvector of X times the root of its eigenvalue.
+
+        Returns
+        -------
+        array of complex, shape (\*, rows, columns)
+            Its global phase means nothing.
+        """
+        x = leading_vector(estimate) / self.unit.numpy(force=True)[..., None]
+        return _image(x, self.samples.numpy(force=True), self.image_shape)
+
+    def _fields(self, U):
+        """The complex pictures of each column: (*, n, r) to (*, r, L, w, w)."""
+        seen = U.index_select(-2, self.windows).mT.unflatten(-1, self.pupils.shape[-3:])
+        return torch.fft.ifft2(seen * self.pupils.unsqueeze(-4), norm="ortho")
+
+    def _intensities(self, fields, D):
+        weighted = fields if D is None else fields * D[..., None, None, None]
+        return torch.linalg.vecdot(fields, weighted, dim=-4).real.flatten(-3)  # (*, m)
+
+    def _fold(self, fields, residual):
+        """A*(residual) U from the fields of U: (*, n, r)."""
+        weighted = fields * residual.unflatten(-1, self.pupils.shape[-3:]).unsqueeze(-4)
+        spectra = (torch.fft.fft2(weighted, norm="ortho") * self.pupils.conj().unsqueeze(-4)).flatten(-3)
+        return spectra.new_zeros(*spectra.shape[:-1], self.shape[0]).index_add_(-1, self.windows, spectra).mT
+
+
+class WindowMatrix:
+    """A*(residual): Hermitian, and never formed."""
+
+    def __init__(self, problem, residual):
+        self.problem, self.residual, self.mH = problem, residual, self
+        self.shape = problem.shape
+
+    def __matmul__(self, R):
+        return self.problem._fold(self.problem._fields(R), self.residual)
+
+
+@dataclass(frozen=True)
+class ImageTruth(Truth):
+    r"""The object behind a planted ptychography problem, as far as its windows see it.
+
+    Attributes
+    ----------
+    factors : dict of array
+        ``"U"`` (\*, n, 1), the spectrum at length one, and ``"D"`` (\*, 1), its squared norm in the problem's units.
+    image : array of complex, shape (\*, rows, columns)
+        The object without those parts of its spectrum that no window sees.
+    """
+
+    problem: Ptychography
+
+    @property
+    def spectrum(self):
+        """x, shape (*, n)."""
+        return self.factors["U"][..., 0] * np.sqrt(self.factors["D"])
+
+    @property
+    def image(self):
+        return self.problem.image(self.spectrum)
+
+    def relative_error(self, estimate):
+        r""":math:`\min_\varphi \|e^{i\varphi} z - x\| / \|x\|`, shape (\*,): of the spectrum, or of the image alike.
+
+        Parameters
+        ----------
+        estimate : Trace, dict of factors, or array (\*, n)
+            z itself, or factors, whose z is the leading eigenvector of X times the root of its eigenvalue. NaN where
+            the factors hold NaN.
+
+        Examples
+        --------
+        >>> problem, truth = planted_ptychography(np.eye(16), np.zeros((16, 16)), window=8, grid=3, step=4)
+        >>> round(float(truth.relative_error(1j * truth.spectrum)), 12)
+        0.0
+        """
+        z, x = leading_vector(estimate), self.spectrum
+        phase = np.exp(1j * np.angle(np.sum(z.conj() * x, axis=-1, keepdims=True)))  # (*, 1)
+        return np.linalg.norm(phase * z - x, axis=-1) / np.linalg.norm(x, axis=-1)
+
+    def psnr(self, estimate):
+        r"""Peak signal-to-noise ratio of the amplitude in dB, shape (\*,): the larger, the better.
+
+        The peak is the largest amplitude of :attr:`image`, which is also what the estimate is compared with.
+
+        Examples
+        --------
+        >>> problem, truth = planted_ptychography(np.eye(16), np.zeros((16, 16)), window=8, grid=3, step=4)
+        >>> bool(truth.psnr(truth.spectrum * 1.01) > 40)
+        True
+        """
+        amplitude, other = np.abs(self.image), np.abs(self.problem.image(estimate))
+        with np.errstate(divide="ignore"):
+            mse = np.mean((amplitude - other) ** 2, axis=(-2, -1))
+            return 10 * np.log10(np.max(amplitude, axis=(-2, -1)) ** 2 / mse)
+
+
+def planted_ptychography(
+    image, phase, window=16, grid=5, step=4, pupil="random", scale=8.0, theta=5.0, noise=None, seed=0
+):
+    r"""A ptychography problem with a known answer, and that answer.
+
+    The object is :math:`(0.2 + 0.8\,\text{image})\,\exp(\tfrac{i\pi}{2}\,\text{phase})`; grid x grid windows lie
+    centred in its spectrum, ``step`` samples apart, so that neighbours share the fraction 1 - step/window of a side.
+
+    Parameters
+    ----------
+    image, phase : array, shape (rows, columns)
+        Both in [0, 1].
+    window : int, default 16
+        Side w of a window, and of each measured picture.
+    grid : int, default 5
+        Illuminations a side: L = grid².
+    step : int, default 4
+    pupil : {"random", "circular"} or array (L, w, w), default "random"
+        ``"random"``: square windows with independent uniform phases, as in the generator of SketchyCGAL's test.
+        ``"circular"``: one for all inside the circle of diameter w, zero outside: a lens without aberrations.
+    scale, theta : float
+        See :meth:`Ptychography.normalised`.
+    noise : None, ("gaussian", level) or ("poisson", photons), default None
+        Gaussian: of standard deviation level times the root mean square of the intensities, then cut off at zero.
+        Poisson: ``photons`` is the mean count a pixel.
+    seed : int or sequence of int, default 0
+        Of pupils and noise; the object is always the same. One seed for one problem; several for a stack.
+
+    Returns
+    -------
+    problem : Ptychography
+        Normalised.
+    truth : ImageTruth
+
+    Raises
+    ------
+    InputError
+        Pictures outside [0, 1] or of two shapes, windows that do not fit, an unknown pupil or noise.
+
+    Examples
+    --------
+    >>> problem, truth = planted_ptychography(np.eye(32), np.zeros((32, 32)), seed=[0, 1])
+    >>> problem.batch_shape, problem.shape, problem.b.shape[-1]
+    ((2,), (1024, 1024), 6400)
+    """
+    image, phase = _unit_picture("image", image), _unit_picture("phase", phase)
+    if image.shape != phase.shape:
+        raise InputError(f"image and phase have one shape; got {image.shape} and {phase.shape}")
+    window, grid, step = (whole_number(k, v, 1) for k, v in (("window", window), ("grid", grid), ("step", step)))
+    corners = _grid_corners(window, grid, step, image.shape)
+    spectrum = np.fft.fftshift(np.fft.fft2((0.2 + 0.8 * image) * np.exp(0.5j * np.pi * phase), norm="ortho"))
+    places = _places(corners, (grid**2, window, window), image.shape)
+
+    def one(seed):
+        rng = generator("problem", seed)
+        pupils = _pupils(pupil, grid**2, window, rng)
+        pictures = np.abs(np.fft.ifft2(spectrum.ravel()[places] * pupils, norm="ortho")) ** 2
+        problem = Ptychography(pupils, corners, image.shape, _with_noise(pictures, noise, rng))
+        return problem.normalised(scale, theta)
+
+    seeds = seeds_array(seed)
+    if seeds.ndim > 1 or not seeds.size:
+        raise InputError(f"seed is an integer or a sequence of integers; got shape {seeds.shape}")
+    problem = one(seeds) if seeds.ndim == 0 else stack([one(s) for s in seeds])
+    x = spectrum.ravel()[problem.samples] * problem.unit.numpy()[..., None]  # (*, n)
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return problem, ImageTruth({"U": (x / length)[..., None], "D": length**2}, problem)
+
+
+def leading_vector(estimate):
+    r"""The vector x whose :math:`x x^{\mathsf H}` is nearest to X, without forming X.
+
+    Parameters
+    ----------
+    estimate : Trace, dict of factors, or array (\*, n)
+        An array is taken for x itself.
+
+    Returns
+    -------
+    array, shape (\*, n)
+
+    Examples
+    --------
+    >>> x = leading_vector({"U": np.diag([1.0, 2.0]), "D": np.array([9.0, 1.0])})
+    >>> np.abs(x).tolist()
+    [3.0, 0.0]
+    """
+    factors = estimate.factors if hasattr(estimate, "factors") else estimate
+    if not isinstance(factors, dict):
+        return np.asarray(factors)
+    W = factors["U"] * np.sqrt(factors["D"])[..., None, :] if "D" in factors else factors["U"]  # (*, n, r)
+    finite = np.isfinite(W).all(axis=(-2, -1))[..., None, None]
+    safe = np.where(finite, W, 0)
+    _, Q = np.linalg.eigh(np.swapaxes(safe, -1, -2).conj() @ safe)  # of WᴴW, r x r, ascending
+    return np.where(finite, W @ Q[..., -1:], np.nan)[..., 0]
+
+
+def _image(x, samples, shape):
+    flat = np.zeros((*x.shape[:-1], shape[0] * shape[1]), dtype=complex)
+    flat[..., samples] = x
+    return np.fft.ifft2(np.fft.ifftshift(flat.reshape(*x.shape[:-1], *shape), axes=(-2, -1)), norm="ortho")
+
+
+def _places(corners, pupil_shape, shape):
+    """Where each sample of each window is in the flattened spectrum, shape (L, w, w)."""
+    corners = np.asarray(corners)
+    if corners.dtype.kind not in "iu" or corners.shape != (pupil_shape[0], 2):
+        raise InputError(
+            f"corners are whole numbers, shape ({pupil_shape[0]}, 2), one for each pupil; "
+            f"got {corners.dtype}, shape {corners.shape}"
+        )
+    last = corners + pupil_shape[1:]
+    outside = (corners < 0).any(axis=1) | (last > shape).any(axis=1)
+    if outside.any():
+        l = int(outside.argmax())  # noqa: E741
+        raise InputError(
+            f"every window lies inside the spectrum of shape {shape}; number {l} has corner {corners[l].tolist()} "
+            f"and side {pupil_shape[1]} ({outside.sum()} of {len(corners)} lie outside)"
+        )
+    rows, cols = (corners[:, k, None] + np.arange(pupil_shape[k + 1]) for k in range(2))  # (L, w)
+    return rows[:, :, None] * shape[1] + cols[:, None, :]
+
+
+def _check_data(pupils, intensities):
+    if not len(pupils) or pupils.shape[1] != pupils.shape[2]:
+        raise InputError(f"pupils have shape (L, w, w), with at least one illumination; got {pupils.shape}")
+    if intensities.shape != pupils.shape:
+        raise InputError(
+            f"there is one intensity for each sample of each pupil: shape {pupils.shape}; got {intensities.shape}"
+        )
+    if intensities.dtype.kind == "c" or (intensities < 0).any():
+        worst = "complex ones" if intensities.dtype.kind == "c" else f"a smallest one of {intensities.min():.3g}"
+        raise InputError(f"intensities are real and at least zero; got {worst} (cut noise off at zero)")
+    if not intensities.any():
+        raise InputError("all intensities are zero: there is nothing to recover")
+    dark = ~pupils.any(axis=(1, 2))
+    if dark.any():
+        raise InputError(f"pupil {int(dark.argmax())} is zero everywhere; leave such illuminations out")
+
+
+def _check_overlap(places, open_, shape):
+    """Windows that share no open sample with the rest would have a free phase of their own."""
+    seen = np.zeros((len(places), shape[0] * shape[1]), dtype=np.float32)
+    for row, place, passed in zip(seen, places, open_, strict=True):
+        row[place[passed]] = 1
+    neighbours = seen @ seen.T > 0  # (L, L)
+    reached = np.zeros(len(places), dtype=bool)
+    reached[0], count = True, 0
+    while count != reached.sum():
+        count = reached.sum()
+        reached = neighbours[reached].any(axis=0)
+    if not reached.all():
+        raise InputError(
+            f"the windows hang together by the samples they share, or their phases relative to each other are free; "
+            f"{len(reached) - count} of {len(reached)} share none with window 0 and those it reaches, "
+            f"number {int((~reached).argmax())} for one (use a smaller step)"
+        )
+
+
+def _unit_picture(name, picture):
+    picture = finite_array(name, picture, ndim=2)
+    if picture.dtype.kind == "c" or picture.size == 0 or picture.min() < 0 or picture.max() > 1:
+        raise InputError(f"{name} is a picture of real numbers between 0 and 1; rescale it first")
+    return picture
+
+
+def _grid_corners(window, grid, step, shape):
+    side = (grid - 1) * step + window
+    if side > min(shape):
+        raise InputError(
+            f"{grid} windows of side {window}, {step} apart, need {side} samples a side; the pictures have {shape}"
+        )
+    first = [(n - side) // 2 for n in shape]
+    places = np.arange(grid) * step
+    return np.stack(np.meshgrid(first[0] + places, first[1] + places, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _pupils(kind, count, window, rng):
+    if not isinstance(kind, str):
+        return kind
+    if kind == "random":
+        return np.exp(2j * np.pi * rng.random((count, window, window)))
+    if kind == "circular":
+        y, x = np.mgrid[:window, :window] - (window - 1) / 2
+        return np.broadcast_to((x**2 + y**2 <= (window / 2) ** 2).astype(float), (count, window, window))
+    raise InputError(f"pupil is 'random', 'circular' or an array (L, w, w); got {kind!r}")
+
+
+def _with_noise(pictures, noise, rng):
+    if noise is None:
+        return pictures
+    kind, level = noise if isinstance(noise, tuple) and len(noise) == 2 else (None, None)
+    if kind == "gaussian":
+        sigma = float(positive_array("the level of the noise", level, allow_zero=True))
+        return np.clip(pictures + sigma * np.sqrt(np.mean(pictures**2)) * rng.standard_normal(pictures.shape), 0, None)
+    if kind == "poisson":
+        unit = float(positive_array("the photons of the noise", level)) / pictures.mean()
+        return rng.poisson(pictures * unit) / unit
+    raise InputError(f"noise is None, ('gaussian', level) or ('poisson', photons); got {noise!r}")
