@@ -22,11 +22,7 @@ from udulib.errors import InputError
 
 SIZES = ("ci", "book", "paper")
 KINDS = ("statistical", "deterministic", "theorem")
-PAPERS = {
-    "hou2025": "Hou, Sra, Yurtsever",
-    "chou2024": "Chou, Gieshoff, Maly, Rauhut",
-    "ours": "Ours, beyond the papers",
-}
+PAPERS = {"hou2025": "Hou et al.", "chou2024": "Chou et al.", "ours": "Ours"}
 VERDICTS = {  # sign and colour; white text on each colour has a contrast of at least 4.5, on any page
     "reproduced": ("✓", "#1a7431"),
     "in part": ("◐", "#8a5a00"),
@@ -414,7 +410,7 @@ class Table:
             f"<tr><td {left}><code>{i}</code></td><td {left}>{_sign(v)}{v}</td><td {left}>{html.escape(text)}</td></tr>"
             for i, v, text in self.rows
         )
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+        return f'<table class="udulib-verdicts"><thead>{head}</thead><tbody>{body}</tbody></table>'
 
 
 class Ledger:
