@@ -327,6 +327,32 @@ def test_pip_refuses_a_package_with_another_hash(manifest, wheel, tmp_path):
     assert left_in(tmp_path / "d") == []
 
 
+def test_old_source_archives_are_read_with_the_tools_they_need(manifest, tmp_path, monkeypatch):
+    """pip reads its metadata in an environment of its own, which old and new versions let us limit differently."""
+    called = []
+
+    def run(command, work, extra):
+        called.append((command, {name: Path(limits).read_text() for name, limits in extra.items()}))
+        raise data.DataError("enough")
+
+    monkeypatch.setattr(data, "_run", run)
+    manifest(
+        one=({"u.txt": TEXT}, [{"pypi": "thing==1.0", "build": "setuptools<80", **offered(OTHER, "thing-1.0.tar.gz")}])
+    )
+    with pytest.raises(data.DataError, match="enough"):
+        data.fetch("one", tmp_path / "d")
+    ((command, limits),) = called
+    assert command[command.index("--no-binary") + 1] == "thing"
+    assert limits == {"PIP_CONSTRAINT": "setuptools<80\n", "PIP_BUILD_CONSTRAINT": "setuptools<80\n"}
+
+
+def test_python_without_pip(manifest, tmp_path, monkeypatch):
+    manifest(one=({"u.txt": TEXT}, [{"pypi": "thing==1.0", **offered(OTHER, "thing-1.0-py3-none-any.whl")}]))
+    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(data.DataError, match=r"has no pip .*ensurepip adds it"):
+        data.fetch("one", tmp_path / "d")
+
+
 def stand_in(folder, name, script):
     folder.mkdir(exist_ok=True)
     (folder / name).write_text("#!/bin/sh\n" + script)

@@ -16,6 +16,7 @@ import fnmatch
 import functools
 import hashlib
 import http.client
+import importlib.util
 import io
 import lzma
 import os
@@ -318,8 +319,9 @@ def _obtain(entry, root, progress):
                     plan = {source.members[path]: missing[path] for path in missing if path in source.members}
                     if source.kind == "files":
                         for location, member in plan.items():
-                            chunks = _chunks(urllib.parse.urljoin(source.at, location), progress)
-                            _keep(chunks, location, member, source, home, work)
+                            address = urllib.parse.urljoin(source.at, location)
+                            with contextlib.closing(_chunks(address, progress)) as chunks:
+                                _keep(chunks, location, member, source, home, work)
                     else:
                         _take_out(archive, plan, source, home, work)
                 except DataError as error:
@@ -453,6 +455,8 @@ def _download(source, work, progress):
 
 
 def _pip(source, work):
+    if importlib.util.find_spec("pip") is None:
+        raise DataError(f"{sys.executable} has no pip ({Path(sys.executable).name} -m ensurepip adds it)")
     wanted = work / "wanted.txt"
     wanted.write_text(f"{source.at} --hash=sha256:{source.sha256}\n")  # checked by pip before it looks inside
     package = source.at.partition("==")[0]
