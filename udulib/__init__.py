@@ -1,6 +1,8 @@
 """UDU and UDV: matrix factorization whose low rank comes from the algorithm, and the experiments that test it."""
 
-from udulib import data, deep, figures, phase
+import importlib
+
+from udulib import deep, figures, phase
 from udulib.descent import Trace, descend
 from udulib.errors import InputError
 from udulib.ledger import Ledger
@@ -48,3 +50,9 @@ __all__ = [
     "singular_values",
     "stack",
 ]
+
+
+def __getattr__(name):
+    if name == "data":  # only when it is used, so that `python -m udulib.data` runs one copy of it
+        return importlib.import_module("udulib.data")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
