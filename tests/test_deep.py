@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import udulib as ul
 from udulib import deep
 from udulib.errors import InputError
 
@@ -368,9 +369,6 @@ def test_longest_plateau_of_a_staircase_lies_where_the_theorem_puts_it():
 
 
 def test_sensing_problem_gives_the_gradient_of_its_matrices():
-    ul = pytest.importorskip("udulib")
-    if not hasattr(ul, "Sensing"):
-        pytest.skip("no sensing problem yet")
     rng = np.random.default_rng(3)
     matrices = rng.standard_normal((12, 4, 4))
     matrices = (matrices + np.swapaxes(matrices, 1, 2)) / 2
@@ -382,6 +380,36 @@ def test_sensing_problem_gives_the_gradient_of_its_matrices():
     factor = 0.5 * np.eye(4) - 1e-2 * 0.25 * G
     np.testing.assert_allclose(run.products[1], factor @ factor @ factor, atol=1e-13)
     assert run.objective[0] == pytest.approx(0.5 * residual @ residual)
+
+
+def test_depth_two_from_identical_factors_is_burer_monteiro_with_half_the_step():
+    problem, _ = ul.planted_completion(d=12, rank=2, observed=70, spectrum=(2.0, 1.0), seed=0)
+    run = deep.descend(problem, 2, 0.1, 0.04, 400)
+    bm = ul.descend(problem, ul.BM(rank=12), start={"U": 0.1 * np.eye(12)}, step_size=0.02, iterations=400)
+    np.testing.assert_allclose(run.products[-1], bm.product(), atol=1e-13)
+
+
+@pytest.mark.parametrize("init", ["identical", "perturbed", "random"])
+def test_several_runs_in_one_call_equal_single_runs(init):
+    more = {"identical": {}, "perturbed": {"perturbation": 0.1}, "random": {}}[init]
+
+    def rng(i):
+        return {"rng": np.random.default_rng(i)} if init == "random" else {}
+
+    matrices = np.random.default_rng(5).standard_normal((3, 4, 4))
+    matrices = matrices + matrices.swapaxes(1, 2)
+    problems = [ul.planted_sensing(d=4, rank=1, measurements=9, spectrum=(1.0,), seed=i)[0] for i in range(3)]
+    for together, alone in ((matrices, matrices), (ul.stack(problems), problems)):
+        rngs = {"rng": [np.random.default_rng(i) for i in range(3)]} if init == "random" else {}
+        batch = deep.descend(together, 3, 0.3, 0.01, 200, init=init, **more, **rngs)
+        assert batch.products.shape == (3, len(batch.iteration), 4, 4)
+        assert batch.factors.shape == (3, 3, 4, 4)
+        for i in range(3):
+            single = deep.descend(alone[i], 3, 0.3, 0.01, 200, init=init, **more, **rng(i))
+            np.testing.assert_allclose(batch.products[i], single.products, atol=1e-13)
+            np.testing.assert_allclose(batch.objective[i], single.objective, atol=1e-12)
+            np.testing.assert_allclose(batch.factors[i], single.factors, atol=1e-13)
+            np.testing.assert_allclose(batch.singular_values[i], single.singular_values, atol=1e-12)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -433,7 +461,7 @@ def test_bad_settings_everywhere(change, message):
         (lambda: deep.eigenvalues([1.0], 3, 0.1, 50.0, 200), "diverged"),
         (lambda: deep.descend(np.array([[1.0, 2.0], [0.0, 1.0]]), iterations=3, **GOOD), "symmetric"),
         (lambda: deep.descend(np.ones((2, 3)), iterations=3, **GOOD), "square"),
-        (lambda: deep.descend(np.ones(3), iterations=3, **GOOD), "dimension"),
+        (lambda: deep.descend(np.ones(3), iterations=3, **GOOD), "square"),
         (lambda: deep.descend(np.diag([1.0, math.inf]), iterations=3, **GOOD), "infinite"),
         (lambda: deep.descend(SYMMETRIC, iterations=3, init="zero", **GOOD), "init"),
         (lambda: deep.descend(SYMMETRIC, iterations=3, init="perturbed", **GOOD), "perturbation"),
@@ -441,6 +469,8 @@ def test_bad_settings_everywhere(change, message):
         (lambda: deep.descend(SYMMETRIC, iterations=3, perturbation=0.05, **GOOD), "perturbation"),
         (lambda: deep.descend(SYMMETRIC, iterations=3, init="random", **GOOD), "rng"),
         (lambda: deep.descend(SYMMETRIC, iterations=3, rng=np.random.default_rng(0), **GOOD), "rng"),
+        (lambda: deep.descend(SYMMETRIC, iterations=3, init="random", rng=7, **GOOD), "rng"),
+        (lambda: deep.descend(SYMMETRIC, iterations=3, init="random", rng=[np.random.default_rng(0)], **GOOD), "rng"),
         (lambda: deep.descend(SYMMETRIC, 3, 0.1, 50.0, 200), "diverged"),
         (lambda: deep.recovery_steps(1.0, 1.0, **GOOD), "level"),
         (lambda: deep.recovery_steps(1.0, 1.5, **GOOD), "level"),
