@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from udulib import kernels
 from udulib.errors import InputError
 from udulib.inputs import broadcast_shape, finite_array, positive_array, torch_device, torch_dtype, whole_number
 from udulib.spectra import product, singular_values
@@ -45,6 +46,8 @@ class Trace:
         projection shrinks U (for UDV, U and V).
     monitor : dict of array, shape (\*, T)
         The objective of the other problems that ``descend`` was asked to watch.
+    engine : str
+        What did the updates: ``"loop"`` or ``"numba"``.
     """
 
     iteration: np.ndarray
@@ -55,6 +58,7 @@ class Trace:
     factors: dict
     status: np.ndarray
     monitor: dict
+    engine: str
     optional: dict = field(repr=False)
 
     def product(self):
@@ -102,6 +106,7 @@ def descend(
     stop_when_stalled=False,
     device="auto",
     dtype="float64",
+    engine="auto",
 ):
     r"""Minimise :math:`f(X) = \tfrac12\|\mathcal A(X) - b\|^2` over the factors of X by projected gradient descent.
 
@@ -144,6 +149,9 @@ def descend(
         ``"auto"`` takes a GPU if there is one.
     dtype : {"float64", "float32", "complex128", "complex64"}, default "float64"
         Precision of the factors. For a complex problem a real name means the complex type of that precision.
+    engine : {"auto", "loop", "numba"}, default "auto"
+        What does the updates: PyTorch, or kernels for :class:`Completion` on the CPU, which need numba. ``"auto"``
+        takes these where they are faster. Both give the same result up to round-off.
 
     Returns
     -------
@@ -189,30 +197,49 @@ def descend(
     )
     sizes = model.sizes(problem)
     factors = {name: _tensor(first[name], batch + sizes[name], dtype, device, real=name == "D") for name in model.names}
-    eta = {
-        name: _tensor(settings["step_size"], batch, dtype, device, real=True)[(..., *[None] * len(sizes[name]))]
-        for name in sizes
-    }
+    eta = _tensor(settings["step_size"], batch, dtype, device, real=True)
     radius = _tensor(settings["radius"], batch, dtype, device, real=True)
-    problem = problem.to(device, dtype)
     recorder = _Recorder(record, {name: other.to(device, dtype) for name, other in monitor.items()})
     grid = _grid(record_at, iterations)
+    engine = kernels.chosen(engine, problem, model, device, iterations)
+    problem = problem.to(device, dtype)
+    advance = (_Loop if engine == "loop" else kernels.FusedSteps)(problem, model, eta, radius).advance
 
-    shrink, k = torch.zeros(batch, dtype=radius.dtype, device=device), 0
+    shrink, done = torch.zeros(batch, dtype=radius.dtype, device=device), 0
     with torch.no_grad():
-        for k in range(1, iterations + 1):
-            objective, gradients = model.gradient(problem, factors)
+        for k in sorted(grid | {iterations}):
+            factors, shrunk = advance(factors, k - 1 - done)
+            shrink = shrink + shrunk
             if k in grid:
-                recorder.take(k, objective, factors, shrink)
-            moved = {name: torch.addcmul(factors[name], gradients[name], eta[name], value=-1.0) for name in factors}
-            previous, (factors, shrunk) = factors, model.project(moved, radius)
-            if "shrink" in record:
-                shrink = shrink + shrunk
+                recorder.take(k, problem.objective(*(factors.get(name) for name in "UDV")), factors, shrink)
+            previous, (factors, shrunk) = factors, advance(factors, 1)
+            shrink, done = shrink + shrunk, k
             if stop_when_stalled and k in grid and bool((_stands_still(previous, factors) | _broken(factors)).all()):
                 break
         final = problem.objective(*(factors.get(name) for name in "UDV"))
         status = _status(final, previous, factors, problem)
-    return recorder.trace(final, factors, status)
+    return recorder.trace(final, factors, status, engine)
+
+
+class _Loop:
+    """The updates as the paper writes them, in PyTorch: any problem, any model, any device."""
+
+    def __init__(self, problem, model, step_size, radius):
+        self.problem, self.model, self.radius = problem, model, radius
+        self.step_size = {name: step_size[(..., *[None] * len(size))] for name, size in model.sizes(problem).items()}
+
+    def advance(self, factors, count):
+        """The factors ``count`` steps on, and the sum of log(1/c) over these steps."""
+        shrink = 0.0
+        for _ in range(count):
+            _, gradients = self.model.gradient(self.problem, factors)
+            moved = {
+                name: torch.addcmul(factors[name], gradients[name], self.step_size[name], value=-1.0)
+                for name in factors
+            }
+            factors, shrunk = self.model.project(moved, self.radius)
+            shrink = shrink + shrunk
+        return factors, shrink
 
 
 def _status(final, previous, factors, problem):
@@ -266,7 +293,7 @@ class _Recorder:
         self.iteration.append(k)
         self.rows.append(row)
 
-    def trace(self, final, factors, status):
+    def trace(self, final, factors, status, engine):
         arrays = {name: _numpy(value) for name, value in factors.items()}
         batch, s = status.shape, singular_values(**arrays)
         series = {
@@ -277,7 +304,16 @@ class _Recorder:
         spectra = series.pop("spectra", np.empty((*batch, 0, s.shape[-1])))
         monitor = {name: series.pop(("monitor", name), np.empty((*batch, 0))) for name in self.watched}
         return Trace(
-            np.array(self.iteration, dtype=int), objective, spectra, _numpy(final), s, arrays, status, monitor, series
+            np.array(self.iteration, dtype=int),
+            objective,
+            spectra,
+            _numpy(final),
+            s,
+            arrays,
+            status,
+            monitor,
+            engine,
+            series,
         )
 
 

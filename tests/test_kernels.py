@@ -1,0 +1,192 @@
+"""The kernels give what the plain loop gives: over models, batches, odd sizes, bad ends; and leave no trace behind."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import udulib as ul
+from udulib.kernels import choice
+
+pytest.importorskip("numba", reason="needs numba")
+from udulib.kernels.denormals import X86
+
+MODELS = [ul.BM, ul.UDU, ul.UV, ul.UDV]
+names = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
+
+
+def both(problem, model, **settings):
+    """The same descent by the loop and by the kernels."""
+    settings = {"step_size": 0.03, "iterations": 1000, "init_scale": 0.5, **settings}
+    return [ul.descend(problem, model, engine=engine, **settings) for engine in ("loop", "numba")]
+
+
+def assert_same(loop, fused, tol=1e-12):
+    assert (loop.engine, fused.engine) == ("loop", "numba")
+    assert fused.status.tolist() == loop.status.tolist()
+    assert fused.iteration.tolist() == loop.iteration.tolist()
+    for name, factor in loop.factors.items():
+        assert fused.factors[name].dtype == factor.dtype
+        np.testing.assert_allclose(fused.factors[name], factor, rtol=0, atol=tol * max(1, np.abs(factor).max()))
+    np.testing.assert_allclose(fused.objective, loop.objective, rtol=1e3 * tol, atol=tol**2)
+    np.testing.assert_allclose(fused.spectra, loop.spectra, rtol=0, atol=tol * loop.spectra.max())
+
+
+def entries(d, c, n, seed, symmetric):
+    """A random problem with rows of none, one and many entries; mirrored entries, where symmetric, disagree.
+
+    The values are small, or the balls make the dynamics chaotic and round-off grows.
+    """
+    rng = np.random.default_rng(seed)
+    allowed = np.arange(d * c).reshape(d, c)
+    allowed = allowed[1:, 1:] if min(d, c) > 1 else allowed  # the first row and column stay empty
+    i, j = np.divmod(rng.choice(allowed.ravel(), min(n, allowed.size), replace=False), c)
+    return ul.Completion(i, j, 0.1 * rng.standard_normal(len(i)), (d, c), symmetric=symmetric)
+
+
+@names
+@pytest.mark.parametrize(("d", "rank", "n"), [(30, 30, 400), (21, 7, 150), (13, 1, 60), (40, 37, 100)])
+def test_the_kernels_are_the_loop(model, d, rank, n):
+    """To 1e-12 after 1000 steps, with diagonal, mirrored and missing entries, at ranks that fill no register."""
+    problem = entries(d, d if model.symmetric else d + 5, n, seed=d, symmetric=model.symmetric)
+    assert_same(*both(problem, model(rank), step_size=0.01))
+
+
+@names
+def test_batches(model):
+    """Stacked problems, step sizes, radii, seeds, scales in one call; the shrink too."""
+    sym = model.symmetric
+    problem = ul.stack([entries(20, 20 if sym else 23, 150, seed, sym) for seed in range(3)])
+    balls = hasattr(model, "radius") and model in (ul.UDU, ul.UDV)
+    chosen = model(9, radius=np.array([[0.7], [1.0]])) if balls else model(9)
+    loop, fused = both(
+        problem, chosen, step_size=[0.01, 0.02, 0.005], seed=[[0], [1]], init_scale=0.8, record=("columns", "shrink")
+    )
+    assert loop.status.shape == (2, 3)
+    assert_same(loop, fused)
+    np.testing.assert_allclose(fused.log_shrink, loop.log_shrink, rtol=1e-11, atol=1e-12)
+    np.testing.assert_allclose(fused.column_norms, loop.column_norms, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=25)
+@given(
+    model=st.sampled_from(MODELS),
+    d=st.integers(1, 12),
+    c=st.integers(1, 12),
+    rank=st.integers(1, 20),
+    n=st.integers(1, 60),
+    seed=st.integers(0, 9999),
+)
+def test_any_pattern(model, d, c, rank, n, seed):
+    problem = entries(d, d if model.symmetric else c, n, seed, model.symmetric)
+    assert_same(*both(problem, model(rank), iterations=30, record_at=[1, 2, 17, 30]))
+
+
+@names
+def test_float32(model):
+    """Single precision stays single, and is the loop's to its round-off."""
+    problem = entries(30, 30 if model.symmetric else 33, 300, 0, model.symmetric)
+    assert_same(*both(problem, model(20), step_size=0.01, iterations=200, dtype="float32", record_at=[1]), tol=2e-5)
+
+
+def test_many_threads_change_nothing():
+    problem = entries(20, 20, 150, 0, True)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        many = ul.descend(problem, ul.UDU(9), step_size=np.linspace(0.01, 0.03, 7), iterations=2000, engine="numba")
+    finally:
+        torch.set_num_threads(before)
+    for k, step in enumerate(np.linspace(0.01, 0.03, 7)):
+        alone = ul.descend(problem, ul.UDU(9), step_size=step, iterations=2000, engine="numba")
+        assert np.array_equal(many.factors["U"][k], alone.factors["U"])
+
+
+def test_divergence_is_said_and_stays_in_its_run():
+    problem = entries(20, 20, 220, 0, True)
+    for trace in both(problem, ul.BM(20), step_size=[0.01, 30.0], iterations=200, init_scale=1.0):
+        assert trace.status.tolist() == ["finished", "diverged"]
+        assert np.isnan(trace.singular_values[1]).all()
+
+
+@pytest.mark.parametrize("model", [ul.UDU, ul.UDV], ids=lambda m: m.__name__)
+def test_nan_is_not_projected_away(model):
+    """A D beyond all numbers makes NaN, which neither max(., 0) nor the ball may hide."""
+    problem = entries(20, 20, 220, 0, model.symmetric)
+    start = {name: np.ones(size) for name, size in model(3).sizes(problem).items()}
+    start["D"][1] = 1e308
+    for trace in both(problem, model(3), start=start, iterations=5, record_at=[]):
+        assert trace.status == "diverged"
+
+
+def test_a_stall_ends_the_run_when_asked():
+    problem = entries(20, 20, 100, 0, True)
+    start = {"U": np.zeros((20, 3)), "D": np.ones(3)}
+    for trace in both(problem, ul.UDU(3), start=start, stop_when_stalled=True):
+        assert trace.status == "stalled"
+        assert trace.iteration.tolist() == [1]
+
+
+def test_monitors():
+    problem, held = entries(20, 20, 100, 0, True), entries(20, 20, 30, 1, True)
+    loop, fused = both(problem, ul.UDU(5), monitor={"held": held})
+    assert fused.monitor["held"] == pytest.approx(loop.monitor["held"], rel=1e-10)
+
+
+def test_denormals_are_flushed_inside_and_kept_outside():
+    """Columns of 1e-310 are zero to the kernel; afterwards 1e-310 / 2 is a number again."""
+    problem = entries(20, 20, 100, 0, True)
+    start = {"U": np.full((20, 9), 1e-310), "D": np.ones(9)}
+    trace = ul.descend(problem, ul.UDU(9), start=start, step_size=0.01, iterations=3, engine="numba", record_at=[])
+    if X86:
+        assert not trace.factors["U"].any()
+    assert np.float64(1e-310) / 2 > 0
+
+
+def test_auto_takes_the_kernels_where_they_pay():
+    sparse, dense = entries(20, 20, 80, 0, True), entries(20, 20, 399, 0, True)
+    sensing, _ = ul.planted_sensing(d=6, rank=1, measurements=30, spectrum=(1.0,), seed=0)
+
+    def engine(problem, model, iterations, **more):
+        return ul.descend(problem, model, step_size=1e-3, iterations=iterations, record_at=[], **more).engine
+
+    assert engine(sparse, ul.UDU(3), 1000) == "numba"
+    assert engine(sparse, ul.UDU(3), 1000, engine="loop") == "loop"
+    assert engine(sparse, ul.UDU(3), 10) == "loop"
+    assert engine(dense, ul.UDU(3), 1000) == "loop"
+    assert engine(sensing, ul.UDU(3), 1000) == "loop"
+
+
+class Halved(ul.Completion):
+    """A problem derived from completion, whose gradient the kernels do not know."""
+
+
+@pytest.mark.parametrize(
+    ("problem", "model", "change", "message"),
+    [
+        (entries(20, 20, 80, 0, True), ul.UDU(3), {"engine": "fast"}, "engine is one of auto, loop, numba; got 'fast'"),
+        (entries(20, 20, 80, 0, True), ul.UDV(3), {}, "UDV makes a rectangular X while the problem is symmetric"),
+        (Halved([0], [0], [1.0], (2, 2), symmetric=True), ul.UDU(1), {}, "the problem is a Halved"),
+    ],
+)
+def test_numba_asked_for_where_it_cannot(problem, model, change, message):
+    with pytest.raises(ul.InputError, match=message):
+        ul.descend(problem, model, step_size=0.1, iterations=1, **{"engine": "numba", **change})
+
+
+def test_without_numba(monkeypatch):
+    """The loop does it, and asking for numba says how to get it."""
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    problem = entries(20, 20, 80, 0, True)
+    assert ul.descend(problem, ul.UDU(3), step_size=0.01, iterations=1000).engine == "loop"
+    with pytest.raises(ul.InputError, match="pip install numba"):
+        ul.descend(problem, ul.UDU(3), step_size=0.01, iterations=1000, engine="numba")
+
+
+def test_importing_udulib_does_not_import_numba():
+    code = "import sys, udulib; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

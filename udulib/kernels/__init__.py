@@ -1,0 +1,17 @@
+"""Fast paths that ``descend`` may take. Each gives what the plain loop gives, and none is needed for a correct answer.
+
+==================  ====================================================================================
+``choice.py``       which engine a descent gets
+``completion.py``   the runs of a batch over threads; the entries in the order in which the kernels read them
+``steps.py``        the updates themselves, fused: numba
+``vectors.py``      the vectors of numbers that they are written with
+``denormals.py``    how the smallest numbers are flushed to zero meanwhile
+==================  ====================================================================================
+
+The last three need numba and are imported when a descent takes them.
+"""
+
+from udulib.kernels.choice import chosen
+from udulib.kernels.completion import FusedSteps
+
+__all__ = ["FusedSteps", "chosen"]

@@ -1,0 +1,142 @@
+"""Completion on the CPU: the runs of a batch over threads, the entries in the order in which the kernels read them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+REGISTER = 64  # bytes; the kernels read whole ones
+AT_ONCE = 4  # entries of a row are measured in fours
+CALL = 2e8  # multiplications of one call, a fraction of a second: the keyboard can interrupt between calls
+WORTH_THREADS = 1e6  # multiplications of one call
+
+
+class FusedSteps:
+    r"""The runs of a batch, each in one thread, in as many threads as PyTorch may use (``torch.get_num_threads``).
+
+    Parameters
+    ----------
+    problem : Completion
+    model : BM, UDU, UV or UDV
+    step_size, radius : torch.Tensor, shape (\*,)
+        One number a run, in the precision of the factors.
+    """
+
+    def __init__(self, problem, model, step_size, radius):
+        self.model, self.batch = model, tuple(step_size.shape)
+        self.step_size, self.radius = step_size.numpy().ravel(), radius.numpy().ravel()
+        self.dtype = self.step_size.dtype
+        self.columns = _rounded_up(model.rank, REGISTER // self.dtype.itemsize)
+        self.multiplications = problem.b.shape[-1] * self.columns
+        layout = _symmetric_layout if model.symmetric else _rectangular_layout
+        flat = (a.reshape(-1, a.shape[-1]).numpy() for a in (problem.rows, problem.cols, problem.b))
+        layouts = [layout(*entries, problem.shape, self.dtype) for entries in zip(*flat, strict=True)]
+        which = np.broadcast_to(np.arange(len(layouts)).reshape(problem.batch_shape), self.batch)
+        self.layouts = [layouts[k] for k in which.ravel()]  # one a run
+
+    def advance(self, factors, count):
+        r"""The factors ``count`` steps on, and the sum of :math:`\log(1/c)` over these steps, shape (\*,)."""
+        state = {name: self._padded(factor) for name, factor in factors.items()}
+        shrink, steps = np.zeros(len(self.layouts)), max(1, int(CALL / self.multiplications))
+        for done in range(0, count, steps):
+            shrink += self._call(state, min(steps, count - done))
+        factors = {
+            name: torch.from_numpy(state[name][..., : self.model.rank].reshape(factor.shape))
+            for name, factor in factors.items()
+        }
+        return factors, torch.from_numpy(shrink.astype(self.dtype).reshape(self.batch))
+
+    def _padded(self, factor):
+        """A factor (*, d, r), or D as (*, 1, r), with zeros up to whole registers and one leading dimension."""
+        rows = factor.shape[-2] if factor.ndim > len(self.batch) + 1 else 1
+        padded = _aligned((len(self.layouts), rows, self.columns), self.dtype)
+        padded[..., : self.model.rank] = factor.reshape(-1, rows, self.model.rank)
+        return padded
+
+    def _call(self, state, steps):
+        """Move every run by ``steps`` steps, in place."""
+        runs, threads = range(len(self.layouts)), min(len(self.layouts), torch.get_num_threads())
+        if threads == 1 or steps * self.multiplications < WORTH_THREADS:
+            return [self._run(state, steps, run) for run in runs]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(lambda run: self._run(state, steps, run), runs))
+
+    def _run(self, state, steps, run):
+        from udulib.kernels import steps as kernels  # here, because it needs numba
+
+        layout, learn_d = self.layouts[run], "D" in state
+        U = state["U"][run]
+        D = state["D"][run] if learn_d else np.ones((1, self.columns), self.dtype)
+        settings = self.step_size[run], self.radius[run], learn_d, steps
+        scratch = kernels.Scratch(
+            residual=np.empty(layout[0].target.shape, self.dtype),
+            row=_aligned((1, self.columns), self.dtype),
+            gradient_d=_aligned((1, self.columns), self.dtype),
+            U=_aligned(U.shape, self.dtype),
+            V=_aligned(state["V"][run].shape if "V" in state else (0, self.columns), self.dtype),
+        )
+        if self.model.symmetric:
+            return kernels.symmetric_steps(U, D, *settings, *layout, scratch)
+        return kernels.rectangular_steps(U, D, state["V"][run], *settings, *layout, scratch)
+
+
+def _rounded_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
+def _aligned(shape, dtype):
+    """Zeros that begin at a register's boundary: one that straddles two is twice as slow to read."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    space = np.zeros(size + REGISTER, np.uint8)
+    first = -space.ctypes.data % REGISTER
+    return space[first : first + size].view(dtype).reshape(shape)
+
+
+def _symmetric_layout(rows, cols, values, shape, dtype):
+    """Entries and neighbours of a symmetric problem: (i, j) and (j, i) are one pair, measured once, moving both rows.
+
+    With one of the two known the gradient holds half its residual in both places, with both the mean of theirs.
+    """
+    pairs, pair_of, known = np.unique(
+        np.minimum(rows, cols) * shape[1] + np.maximum(rows, cols), return_inverse=True, return_counts=True
+    )
+    i, j = np.divmod(pairs, shape[1])
+    weights = np.where(i == j, 1.0, known / 2)
+    targets = np.bincount(pair_of, weights=values) / known
+    entries, slots = _entries(i, j, weights, targets, shape[0], dtype)
+    off = i != j
+    return entries, _neighbours(np.r_[i, j[off]], np.r_[j, i[off]], np.r_[slots, slots[off]], shape[0])
+
+
+def _rectangular_layout(rows, cols, values, shape, dtype):
+    entries, slots = _entries(rows, cols, np.ones(len(values)), values, shape[0], dtype)
+    return entries, _neighbours(rows, cols, slots, shape[0]), _neighbours(cols, rows, slots, shape[1])
+
+
+def _entries(rows, partners, weights, targets, count, dtype):
+    """The entries row by row, each row's padded to fours; also where each of them went."""
+    from udulib.kernels.steps import Entries
+
+    start, slots = _by_row(rows, partners, count, AT_ONCE)
+    partner, weight, target = np.zeros(start[-1], np.int32), np.zeros(start[-1], dtype), np.zeros(start[-1], dtype)
+    partner[slots], weight[slots], target[slots] = partners, weights, targets
+    return Entries(start, partner, weight, target), slots
+
+
+def _neighbours(rows, partners, entries, count):
+    from udulib.kernels.steps import Neighbours
+
+    start, slots = _by_row(rows, partners, count, 1)
+    partner, entry = np.empty(start[-1], np.int32), np.empty(start[-1], np.int32)
+    partner[slots], entry[slots] = partners, entries
+    return Neighbours(start, partner, entry)
+
+
+def _by_row(rows, partners, count, multiple):
+    """Where each row begins, and the slot of each item: sorted by row, then partner, rows padded to a multiple."""
+    lengths = np.bincount(rows, minlength=count)
+    start = np.r_[0, np.cumsum(_rounded_up(lengths, multiple))]
+    skipped = start[:-1] - np.r_[0, np.cumsum(lengths)[:-1]]  # padding before each row
+    order, slots = np.lexsort((partners, rows)), np.empty(len(rows), np.int64)
+    slots[order] = np.arange(len(rows)) + skipped[rows[order]]
+    return start, slots
