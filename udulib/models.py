@@ -59,7 +59,7 @@ class _Model:
         factors["D"].clamp_(min=0.0)
         shrink = 0.0
         for name in factors.keys() - {"D"}:
-            size = torch.linalg.vector_norm(factors[name], dim=(-2, -1))  # (*,)
+            size = _frobenius(factors[name])  # (*,)
             c = radius / torch.maximum(size, radius)
             factors[name] *= c[..., None, None]
             shrink = shrink - torch.log(c)
@@ -215,3 +215,9 @@ class UDV(_Balls):
 
     names = ("U", "D", "V")
     symmetric = False
+
+
+def _frobenius(A):
+    """The Frobenius norm over the last two dimensions; torch takes 30 times longer on complex numbers than on parts."""
+    parts, dims = (torch.view_as_real(A), (-3, -2, -1)) if A.is_complex() else (A, (-2, -1))
+    return torch.linalg.vector_norm(parts, dim=dims)

@@ -74,7 +74,7 @@ def alternating_projection(problem, start="flat", iterations=300, momentum=0.0, 
     Examples
     --------
     >>> import udulib as ul
-    >>> problem, truth = ul.planted_ptychography(np.ones((32, 32)), np.eye(32))
+    >>> problem, truth = ul.planted_ptychography(np.linspace(0, 1, 1024).reshape(32, 32), np.zeros((32, 32)))
     >>> bool(truth.relative_error(alternating_projection(problem).estimate) < 1e-2)
     True
     """
@@ -127,7 +127,7 @@ def pie(problem, start="flat", iterations=100, step_size=1.0, seed=0, device="au
     Examples
     --------
     >>> import udulib as ul
-    >>> problem, truth = ul.planted_ptychography(np.ones((32, 32)), np.eye(32))
+    >>> problem, truth = ul.planted_ptychography(np.linspace(0, 1, 1024).reshape(32, 32), np.zeros((32, 32)))
     >>> bool(truth.relative_error(pie(problem, iterations=30).estimate) < 1e-2)
     True
     """
@@ -161,8 +161,8 @@ def wirtinger_flow(problem, start="flat", iterations=1000, step_size=None, seed=
     iterations : int, default 1000
     step_size : float, optional
         :math:`\eta` of :math:`x \leftarrow x - 2\eta\,\mathcal A^*(\text{residual})\,x`. Left out:
-        :math:`0.425\,\|x\|^2/\|b\|^2`, about the largest that is stable; 0.8 in a problem normalised with s = 8 and
-        :math:`\theta = 5`.
+        :math:`0.3\,\|x\|^2/\|b\|^2`, two thirds of what is stable near the answer (0.56 in a problem normalised with
+        s = 8 and :math:`\theta = 5`). From a spectral start with one plain pupil for all it still diverges.
 
     Returns
     -------
@@ -176,15 +176,15 @@ def wirtinger_flow(problem, start="flat", iterations=1000, step_size=None, seed=
     Examples
     --------
     >>> import udulib as ul
-    >>> problem, truth = ul.planted_ptychography(np.eye(32), np.zeros((32, 32)))
-    >>> bool(truth.relative_error(wirtinger_flow(problem).estimate) < 0.2)
+    >>> problem, truth = ul.planted_ptychography(np.linspace(0, 1, 1024).reshape(32, 32), np.zeros((32, 32)))
+    >>> bool(truth.relative_error(wirtinger_flow(problem).estimate) < 1e-2)
     True
     """
     if step_size is not None:
         step_size = float(positive_array("step_size", step_size))
     problem, x = _begin(problem, start, seed, device, dtype)
     if step_size is None:
-        step_size = (0.425 * problem.trace_estimate() / torch.linalg.vecdot(problem.b, problem.b))[..., None]
+        step_size = (0.3 * problem.trace_estimate() / torch.linalg.vecdot(problem.b, problem.b))[..., None]
 
     def update(x):
         return x - 2 * step_size * problem.gradient(x[..., None])[1][..., 0]
