@@ -61,7 +61,7 @@ serve: $(INSTALLED)  ## show the book at http://127.0.0.1:8000
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 lock: $(INSTALLED)  ## write constraints.txt from what is installed
-	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton' | sed 's/^\(torch==[^+]*\)+.*/\1/' | sort -f; } > constraints.part
+	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton' | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -f; } > constraints.part
 	@mv constraints.part constraints.txt
 
 clean:  ## remove what was built; the environment and the data stay

@@ -275,7 +275,7 @@ def test_light_and_dark_are_both_legible(seen):
 @pytest.mark.chromium
 def test_search_finds(seen):
     reports, _ = seen
-    assert all(report["results"] > 2 for report in reports if "search.html" in report["page"])
+    assert all(report["results"] > 0 for report in reports if "search.html" in report["page"])
 
 
 SPOILED = """<!doctype html><html data-theme="light"><head><script src="https://example.org/x.js" async></script></head>

@@ -1,0 +1,156 @@
+"""What a newcomer meets first: the environments, the README, the workflows. They agree with one another."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+
+import pytest
+import rattler
+import yaml
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import udulib
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+PINS = {canonicalize_name(name): version for name, version in (line.split("==") for line in LINES)}
+README = (ROOT / "README.md").read_text()
+WORKFLOWS = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").iterdir()}
+
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+PYPI_NAMES = {"pytorch": "torch"}
+
+
+def asked():
+    """What pyproject.toml asks for: of the library, of the book, of the tests."""
+    lists = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    return [Requirement(line) for names in lists for line in names]
+
+
+def test_constraints_pin_everything_once_and_in_order():
+    assert all(
+        re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*", line) for line in LINES
+    )  # no paths, no local builds
+    assert len(PINS) == len(LINES) and sorted(LINES, key=str.upper) == LINES
+
+
+@pytest.mark.parametrize("requirement", asked(), ids=str)
+def test_constraints_hold_what_is_asked_for(requirement):
+    assert requirement.specifier.contains(PINS[canonicalize_name(requirement.name)])
+
+
+def test_this_environment_is_the_pinned_one():
+    """Nothing of it is of another version."""
+    installed = {canonicalize_name(found.name): Version(found.version).public for found in metadata.distributions()}
+    differ = {name: (installed[name], pin) for name, pin in PINS.items() if installed.get(name, pin) != pin}
+    assert not differ
+
+
+# conda ----------------------------------------------------------------------------------------------------------------
+
+
+def conda_specs():
+    return [rattler.MatchSpec(line, strict=True) for line in CONDA["dependencies"] if isinstance(line, str)]
+
+
+def conda_name(spec):
+    return spec.name.normalized if hasattr(spec.name, "normalized") else str(spec.name)
+
+
+def test_conda_pins_are_the_pinned_versions():
+    for spec in conda_specs():
+        name = re.search(r"[\w-]+", str(spec))[0]
+        if name in ("python", "pip"):
+            continue
+        assert rattler.VersionSpec(str(spec.version)).matches(rattler.Version(PINS[PYPI_NAMES.get(name, name)])), name
+
+
+def test_conda_has_all_that_the_library_needs():
+    names = {re.search(r"[\w-]+", str(spec))[0] for spec in conda_specs()}
+    assert {requirement.name for requirement in map(Requirement, PROJECT["dependencies"])} <= {
+        PYPI_NAMES.get(name, name) for name in names
+    }
+
+
+def test_conda_python_is_one_that_the_project_takes():
+    (python,) = [line for line in CONDA["dependencies"] if str(line).startswith("python=")]
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python.split("=")[1])
+
+
+def test_conda_leaves_the_rest_to_pip_and_the_constraints():
+    (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["--constraint constraints.txt", "--editable .[book,test]"]
+
+
+def test_a_wrong_conda_spec_would_be_found():
+    with pytest.raises(Exception, match="version spec"):
+        rattler.MatchSpec("numpy>==1.2")
+    assert not rattler.VersionSpec("2.4.5.*").matches(rattler.Version(PINS["numpy"]))
+
+
+# README, citation ----------------------------------------------------------------------------------------------------
+
+
+def test_readme_example_prints_what_it_says():
+    example, expected = re.search(r"```python\n(.*?)```\s+```text\n(.*?)```", README, re.S).groups()
+    assert len(example.splitlines()) <= 15
+    run = subprocess.run([sys.executable, "-W", "error", "-c", example], capture_output=True, text=True, check=True)
+    assert run.stdout == expected
+
+
+def test_commands_that_pages_name_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    texts = [README, (ROOT / "CONTRIBUTING.md").read_text(), *(p.read_text() for p in (ROOT / "book").glob("*.md"))]
+    named = {name for text in texts for name in re.findall(r"(?:`|\$ )make ([a-z-]+)", text)}
+    assert named and named <= targets
+
+
+def test_citation_has_the_present_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == udulib.__version__ == metadata.version("udulib")
+    assert len(citation["references"]) == 2
+
+
+# Workflows ------------------------------------------------------------------------------------------------------------
+
+
+def steps(workflow):
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_actions_are_pinned_and_the_token_reads(name):
+    workflow = WORKFLOWS[name]
+    assert workflow["permissions"] == {"contents": "read"}
+    used = [step["uses"] for step in steps(workflow) if "uses" in step]
+    assert used and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in used)
+    writes = {job: rights for job, found in workflow["jobs"].items() for rights in found.get("permissions", {}).items()}
+    assert {rights for rights in writes.values()} <= {("pages", "write"), ("id-token", "write"), ("issues", "write")}
+    for job in writes:  # what may write runs none of the repository's code
+        assert not any("make" in step.get("run", "") for step in workflow["jobs"][job]["steps"])
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_workflows_install_through_make_alone(name):
+    """Else one unpinned package makes everything red one day."""
+    runs = "\n".join(step.get("run", "") for step in steps(WORKFLOWS[name]))
+    assert not re.search(r"\b(pip|conda|uv|npm) ", runs)
+
+
+def test_the_weekly_run_begins_with_nothing_and_reports_once():
+    weekly = WORKFLOWS["weekly.yml"]
+    assert weekly[True]["schedule"]  # YAML reads the key `on` as true
+    assert not any("cache" in step.get("with", {}) for step in steps(weekly))
+    report = weekly["jobs"]["report"]
+    assert report["if"] == "failure()" and "gh issue list" in report["steps"][0]["run"]
+
+
+def test_ci_calls_the_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "$ make test " in README and re.search(r"^make test ", script, re.M)
+    assert re.search(r"^make test-slow ", script, re.M) and "set -euo pipefail" in script
