@@ -170,7 +170,7 @@ def test_in_observed_says_nothing_where_the_size_has_no_band(book):
 @pytest.mark.parametrize("seeds", [(), range(4), [0, 1, 2, 3, 3]])
 def test_a_statistical_claim_needs_five_different_seeds(book, seeds):
     with pytest.raises(InputError, match="seed"):
-        book.record("rank", [3] * max(len(seeds), 5), seeds=seeds)
+        book.record("rank", [3] * (len(seeds) or 5), seeds=seeds)
     assert book.record("rank", [3] * 5, seeds=SEEDS).verdict == "reproduced"
 
 
@@ -337,6 +337,9 @@ def test_published_results_are_read_with_todays_verdict(book, tmp_path, claims):
     found = book.published("rank")
     assert list(found) == ["paper"] and found["paper"].verdict == "in part"
     assert book.published("tail") == {}
+    assert list(book.record("rank", [3] * 5, seeds=SEEDS).published) == ["paper"]
+    book.size = "paper"  # what it is about to replace is not shown beside it
+    assert book.record("rank", [3] * 5, seeds=SEEDS).published == {}
 
 
 def test_published_results_that_no_longer_fit_do_not_stop_a_notebook(book, tmp_path, claims):
@@ -551,7 +554,9 @@ def build(folder, pages):
 
     listed = "\n".join([*pages, "notebooks/01_one"])
     for name, text in {**pages, "index": f"# Book\n\n```{{toctree}}\n{listed}\n```\n"}.items():
-        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+        path = folder / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
     warnings = io.StringIO()
     with patch_docutils(), docutils_namespace():
         app = Sphinx(folder, folder, folder / "out", folder / "out" / "tree", "html", status=None, warning=warnings)
@@ -584,7 +589,7 @@ def test_badges_lead_to_the_claims_row_and_rows_to_the_notebook(site):
     pages, warnings = site(page=PAGE, tables=TABLES)
     assert warnings == ""
     assert re.search(r'<a [^>]*href="tables.html#claim-rank"[^>]*><span class="ledger-badge', pages["page"])
-    assert 'id="claim-rank"' in pages["tables"] and 'href="notebooks/01_one.html"' in pages["tables"]
+    assert 'id="claim-rank"' in pages["tables"] and 'href="notebooks/01_one.html"><span class="doc">' in pages["tables"]
     assert "02_two" in text_of(pages["tables"]) and "notebooks/02_two" not in pages["tables"]
 
 
