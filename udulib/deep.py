@@ -494,10 +494,13 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
 def longest_plateau(iteration, rank, width):
     r"""Where an effective rank stands still longest, on a logarithmic axis: a stopping rule that knows no truth.
 
-    Of all stretches of records on which ``rank`` varies by at most ``width``, that reach past its lowest point and that
-    it leaves again before the last record, the one with the largest ratio of last to first iteration. So the start,
-    where all eigenvalues are equal, and the end, where everything has been fitted, do not count. Stop at the geometric
-    mean of the two.
+    Of all stretches of records on which ``rank`` varies by at most ``width``, that reach past its lowest point, and
+    above which it rises by more than another ``width`` by the last record, the one with the largest ratio of last to
+    first iteration. So neither the start, where all eigenvalues are equal, nor the end, where everything has been
+    fitted, counts. Stop at the geometric mean of the two.
+
+    As an eigenvalue is recovered after a time proportional to its inverse, the rule finds the widest relative gap in
+    the spectrum of the target. That is the gap between signal and noise only if no gap within the signal is wider.
 
     Parameters
     ----------
@@ -532,18 +535,13 @@ def longest_plateau(iteration, rank, width):
         )
     lowest = int(np.argmin(rank))
     best, found = 0.0, None
-    for first in range(len(rank)):
-        if iteration[first] <= 0:
-            continue
-        outside = np.flatnonzero(_spread(rank[first:]) > width)
-        if outside.size == 0:
-            break  # the rest of the run is one stretch that is never left
-        last = first + int(outside[0]) - 1
+    for first in np.flatnonzero(iteration > 0):
+        last = first + int(np.sum(_spread(rank[first:]) <= width)) - 1
         length = math.log(iteration[last] / iteration[first])
-        if last >= lowest and length > best:
+        if last >= lowest and length > best and rank[-1] - rank[first : last + 1].max() > width:
             best, found = length, (int(iteration[first]), int(iteration[last]))
     if found is None:
-        raise InputError("the rank never stands still and moves on again; make the run longer, or width larger")
+        raise InputError("the rank never stands still and rises by width again; make the run longer, or change width")
     return found
 
 
