@@ -93,7 +93,7 @@ def log_grid(last, count=600):
 
 
 # %% [markdown]
-# ## 1 · The eigenvalues decouple
+# ## The eigenvalues decouple
 #
 # From identical factors, all factors stay equal and keep the eigenvectors of the target. Each eigenvalue $d$ of a
 # factor obeys $d \leftarrow d - \eta\, d^{N-1}(d^N - \lambda)$, where $\lambda$ is the target's eigenvalue, and the
@@ -142,8 +142,8 @@ ul.figures.show(
 )
 
 # %% [markdown]
-# The eigenvectors play no part any more, except in the error to the clean matrix. All that follows up to section 6 uses
-# the recursion.
+# The eigenvectors play no part any more, except in the error to the clean matrix. All that follows uses the recursion,
+# until starts become random.
 #
 # ### A trap: what round-off learns
 #
@@ -183,7 +183,7 @@ ul.figures.show(
 )
 
 # %% [markdown]
-# ## 2 · How large a step, and how long to wait
+# ## How large a step, and how long to wait
 #
 # Each eigenvalue has a sharp step bound $\eta_*(\lambda)$, `ul.deep.step_bound`: up to it the recursion runs
 # monotonically to its limit $\max(\lambda, 0)$; beyond it some step passes the limit. For eigenvalues that grow it is
@@ -291,7 +291,7 @@ for N, value in zip(depths, ratio, strict=True):
 ledger.record("b-depth-amplifies", [bool((np.diff(ratio) > 0).all())])
 
 # %% [markdown]
-# ## 3 · The staircase of the effective rank
+# ## The staircase of the effective rank
 #
 # The effective rank is $r(W) = \|W\|_* / \|W\|$, sum over largest. At the start all eigenvalues are equal and $r = n$.
 # Then the largest takes over, $r \approx 1$; then the second arrives, $r \approx 1 + \lambda_2/\lambda_1$; and so on.
@@ -392,7 +392,7 @@ ledger.record("b-monotone-first", first.max(axis=0), seeds=seeds)
 # is only against the length of the whole run.
 
 # %% [markdown]
-# ## 4 · Early stopping removes noise
+# ## Early stopping removes noise
 #
 # After $k$ steps the product is $\sum_i \phi_k(\lambda_i)\, q_i q_i^\top$ with one function $\phi_k$, the recursion
 # itself. So stopping early is a spectral filter: eigenvalues above some threshold pass, those below do not. How sharp
@@ -529,7 +529,7 @@ ul.figures.show(
 # eigenvalue 1 is lost in the noise anyway, and stopping early is right. So the plateau is a rule for noise that is
 # small against the gaps of the signal; a rule that sees only gaps cannot know which of them is meant.
 #
-# ## 5 · Negative eigenvalues: identical and perturbed starts
+# ## Negative eigenvalues: identical and perturbed starts
 #
 # From identical factors the product stays positive semidefinite, whatever the target. If one factor starts a little
 # smaller, its eigenvalue can pass through zero, and every sign is recovered.
@@ -571,7 +571,7 @@ for N in (2, 3):
 ledger.record("b-negative-perturbed", [max(gaps)])
 
 # %% [markdown]
-# ## 6 · Where the picture survives: random starts and matrix sensing
+# ## Where the picture survives: random starts and matrix sensing
 #
 # Now nothing decouples, and no theorem above applies. First the same noisy target, but with independent Gaussian
 # factors whose Frobenius norm is that of $\alpha I$ on average.
@@ -670,7 +670,7 @@ ul.figures.show(
 )
 
 # %% [markdown]
-# ## 7 · Depth beside BM and UDU
+# ## Depth beside BM and UDU
 #
 # The other paper of this book gets its low rank from a constraint, this one from depth. On one completion problem (30 ×
 # 30, rank 3, 400 entries seen), from the same start $0.01\,I$ for every factor and the same step size, which ends
@@ -781,7 +781,7 @@ ledger.table()
 #
 # </details>
 #
-# **4.** In section 7 the tail of depth 4 is set by the start. Show it.
+# **4.** In the last experiment, the tail of depth 4 is set by the start. Show it.
 #
 # <details><summary>Solution</summary>
 #
