@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 REGISTER = 64  # bytes; the kernels read whole ones
-AT_ONCE = 4  # entries of a row are measured in fours
 CALL = 2e8  # multiplications of one call, a fraction of a second: the keyboard can interrupt between calls
 WORTH_THREADS = 1e6  # multiplications of one call
 
@@ -68,8 +67,10 @@ class FusedSteps:
         U = state["U"][run]
         D = state["D"][run] if learn_d else np.ones((1, self.columns), self.dtype)
         settings = self.step_size[run], self.radius[run], learn_d, steps
+        residuals = [np.empty(len(neighbours.partner), self.dtype) for neighbours in layout[1:]]
         scratch = kernels.Scratch(
-            residual=np.empty(layout[0].target.shape, self.dtype),
+            residual_u=residuals[0],
+            residual_v=residuals[-1],
             row=_aligned((1, self.columns), self.dtype),
             gradient_d=_aligned((1, self.columns), self.dtype),
             U=_aligned(U.shape, self.dtype),
@@ -103,40 +104,44 @@ def _symmetric_layout(rows, cols, values, shape, dtype):
     i, j = np.divmod(pairs, shape[1])
     weights = np.where(i == j, 1.0, known / 2)
     targets = np.bincount(pair_of, weights=values) / known
-    entries, slots = _entries(i, j, weights, targets, shape[0], dtype)
     off = i != j
-    return entries, _neighbours(np.r_[i, j[off]], np.r_[j, i[off]], np.r_[slots, slots[off]], shape[0])
+    neighbours, places = _neighbours(np.r_[i, j[off]], np.r_[j, i[off]], shape[0])
+    of_row, of_partner = places[: len(i)], places[: len(i)].copy()
+    of_partner[off] = places[len(i) :]
+    return _entries(i, j, weights, targets, of_row, of_partner, shape[0], dtype), neighbours
 
 
 def _rectangular_layout(rows, cols, values, shape, dtype):
-    entries, slots = _entries(rows, cols, np.ones(len(values)), values, shape[0], dtype)
-    return entries, _neighbours(rows, cols, slots, shape[0]), _neighbours(cols, rows, slots, shape[1])
+    of_rows, of_row = _neighbours(rows, cols, shape[0])
+    of_columns, of_partner = _neighbours(cols, rows, shape[1])
+    weights = np.ones_like(values)
+    return _entries(rows, cols, weights, values, of_row, of_partner, shape[0], dtype), of_rows, of_columns
 
 
-def _entries(rows, partners, weights, targets, count, dtype):
-    """The entries row by row, each row's padded to fours; also where each of them went."""
+def _entries(rows, partners, weights, targets, of_row, of_partner, count, dtype):
     from udulib.kernels.steps import Entries
 
-    start, slots = _by_row(rows, partners, count, AT_ONCE)
-    partner, weight, target = np.zeros(start[-1], np.int32), np.zeros(start[-1], dtype), np.zeros(start[-1], dtype)
-    partner[slots], weight[slots], target[slots] = partners, weights, targets
-    return Entries(start, partner, weight, target), slots
+    order, start = _by_row(rows, partners, count)
+    return Entries(
+        start,
+        partners[order].astype(np.uint32),
+        weights[order].astype(dtype),
+        targets[order].astype(dtype),
+        of_row[order].astype(np.uint32),
+        of_partner[order].astype(np.uint32),
+    )
 
 
-def _neighbours(rows, partners, entries, count):
+def _neighbours(rows, partners, count):
+    """The neighbours, and the place of each of them."""
     from udulib.kernels.steps import Neighbours
 
-    start, slots = _by_row(rows, partners, count, 1)
-    partner, entry = np.empty(start[-1], np.int32), np.empty(start[-1], np.int32)
-    partner[slots], entry[slots] = partners, entries
-    return Neighbours(start, partner, entry)
+    order, start = _by_row(rows, partners, count)
+    places = np.empty(len(rows), np.int64)
+    places[order] = np.arange(len(rows))
+    return Neighbours(start, partners[order].astype(np.uint32)), places
 
 
-def _by_row(rows, partners, count, multiple):
-    """Where each row begins, and the slot of each item: sorted by row, then partner, rows padded to a multiple."""
-    lengths = np.bincount(rows, minlength=count)
-    start = np.r_[0, np.cumsum(_rounded_up(lengths, multiple))]
-    skipped = start[:-1] - np.r_[0, np.cumsum(lengths)[:-1]]  # padding before each row
-    order, slots = np.lexsort((partners, rows)), np.empty(len(rows), np.int64)
-    slots[order] = np.arange(len(rows)) + skipped[rows[order]]
-    return start, slots
+def _by_row(rows, partners, count):
+    """The order by row, then partner, and where in it each row begins (and the last one ends)."""
+    return np.lexsort((partners, rows)), np.r_[0, np.cumsum(np.bincount(rows, minlength=count))]

@@ -15,29 +15,28 @@ from udulib.kernels.vectors import FREEDOM, add, lanes, load, mul, spread, store
 
 
 class Entries(NamedTuple):
-    """What is measured, in fours: entries ``start[i]`` to ``start[i + 1]`` are those of row i and of rows ``partner``.
-
-    ``start`` and ``partner`` are arrays of int, ``weight`` and ``target`` of float; padding has weight zero.
-    """
+    """What is measured: entries ``start[i]`` to ``start[i + 1]`` are those of row i."""
 
     start: np.ndarray
-    partner: np.ndarray
+    partner: np.ndarray  # the row of the other factor
     weight: np.ndarray
     target: np.ndarray
+    of_row: np.ndarray  # the residual's place among the neighbours of row i
+    of_partner: np.ndarray  # and among those of the partner
 
 
 class Neighbours(NamedTuple):
-    """What moves a factor: row i by rows ``partner[start[i]:start[i + 1]]`` of the other, times residual ``entry``."""
+    """What moves row i of a factor: rows ``partner[start[i]:start[i + 1]]`` of the other, times a residual each."""
 
     start: np.ndarray
     partner: np.ndarray
-    entry: np.ndarray
 
 
 class Scratch(NamedTuple):
     """Room to work in."""
 
-    residual: np.ndarray  # (entries,)
+    residual_u: np.ndarray  # one for each neighbour of U
+    residual_v: np.ndarray  # the same for V; for a symmetric X the same array
     row: np.ndarray  # (1, columns)
     gradient_d: np.ndarray  # (1, columns)
     U: np.ndarray  # (d, columns)
@@ -57,38 +56,59 @@ def _whole(function):
 
 
 @_part
-def _measure(U, D, V, entries, row, residual):
-    """residual = weight * ((U D V^T)_ij - target), four entries of a row at a time."""
+def _measure(U, D, V, entries, row, residual_u, residual_v):
+    """Residuals weight * ((U D V^T)_ij - target); a row of U, times D, meets four of its partners at a time."""
+    partner = entries.partner
     zero = zeros(U, 1)
+    columns, width = U.shape[1], lanes(zero)
     for i in range(len(U)):
-        for k in range(0, U.shape[1], lanes(zero)):
+        for k in range(0, columns, width):
             store(mul(load(U, i, k, zero), load(D, 0, k, zero)), row, 0, k)
-        for e in range(entries.start[i], entries.start[i + 1], 4):
-            j0, j1, j2, j3 = entries.partner[e], entries.partner[e + 1], entries.partner[e + 2], entries.partner[e + 3]
+        e, end = entries.start[i], entries.start[i + 1]
+        while e + 4 <= end:
             x0, x1, x2, x3 = zero, zero, zero, zero
-            for k in range(0, U.shape[1], lanes(zero)):
+            for k in range(0, columns, width):
                 u = load(row, 0, k, zero)
-                x0 = add(x0, mul(u, load(V, j0, k, zero)))
-                x1 = add(x1, mul(u, load(V, j1, k, zero)))
-                x2 = add(x2, mul(u, load(V, j2, k, zero)))
-                x3 = add(x3, mul(u, load(V, j3, k, zero)))
-            residual[e] = entries.weight[e] * (total(x0) - entries.target[e])
-            residual[e + 1] = entries.weight[e + 1] * (total(x1) - entries.target[e + 1])
-            residual[e + 2] = entries.weight[e + 2] * (total(x2) - entries.target[e + 2])
-            residual[e + 3] = entries.weight[e + 3] * (total(x3) - entries.target[e + 3])
+                x0 = add(x0, mul(u, load(V, partner[e], k, zero)))
+                x1 = add(x1, mul(u, load(V, partner[e + 1], k, zero)))
+                x2 = add(x2, mul(u, load(V, partner[e + 2], k, zero)))
+                x3 = add(x3, mul(u, load(V, partner[e + 3], k, zero)))
+            _keep(total(x0), entries, e, residual_u, residual_v)
+            _keep(total(x1), entries, e + 1, residual_u, residual_v)
+            _keep(total(x2), entries, e + 2, residual_u, residual_v)
+            _keep(total(x3), entries, e + 3, residual_u, residual_v)
+            e += 4
+        while e < end:
+            x0 = zero
+            for k in range(0, columns, width):
+                x0 = add(x0, mul(load(row, 0, k, zero), load(V, partner[e], k, zero)))
+            _keep(total(x0), entries, e, residual_u, residual_v)
+            e += 1
+
+
+@_part
+def _keep(x, entries, e, residual_u, residual_v):
+    residual = entries.weight[e] * (x - entries.target[e])
+    residual_u[entries.of_row[e]] = residual
+    residual_v[entries.of_partner[e]] = residual
 
 
 @_part
 def _move(factor, D, other, step, neighbours, residual, moved, gradient_d):
-    """moved = factor - step * (G other) D and gradient_d = diag(factor^T G other); returns ||moved||^2."""
+    """moved = factor - step * (G other) D and gradient_d = diag(factor^T G other); returns ||moved||^2.
+
+    By stretches of columns, as wide as their sums over a row's neighbours fit into any processor's registers.
+    """
     columns, k, square = factor.shape[1], 0, 0.0
-    one, four = zeros(factor, 1), zeros(factor, 4)
-    while k + lanes(four) <= columns:  # sums of four registers fit into every processor's
+    four, two, one = zeros(factor, 4), zeros(factor, 2), zeros(factor, 1)
+    while k + lanes(four) <= columns:
         square += _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_d, k, four)
         k += lanes(four)
-    while k < columns:
+    if k + lanes(two) <= columns:
+        square += _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_d, k, two)
+        k += lanes(two)
+    if k + lanes(one) <= columns:
         square += _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_d, k, one)
-        k += lanes(one)
     return square
 
 
@@ -99,8 +119,7 @@ def _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_
     for i in range(len(factor)):
         gradient = zero
         for n in range(neighbours.start[i], neighbours.start[i + 1]):
-            g = spread(residual[neighbours.entry[n]], zero)
-            gradient = add(gradient, mul(g, load(other, neighbours.partner[n], k, zero)))
+            gradient = add(gradient, mul(spread(residual[n], zero), load(other, neighbours.partner[n], k, zero)))
         old = load(factor, i, k, zero)
         new = sub(old, mul(step_d, gradient))
         sum_d, square = add(sum_d, mul(old, gradient)), add(square, mul(new, new))
@@ -118,28 +137,41 @@ def _move_diagonal(D, step, gradient_d):
 
 
 @_part
-def _project(moved, square, radius, factor):
-    """factor = c * moved, where c puts it into its ball and ``square`` is ||moved||^2; returns log(1/c)."""
+def _project(factor, square, radius):
+    """Shrink the factor, of squared norm ``square``, into its ball; returns log(1/c)."""
     size, zero = np.sqrt(square), zeros(factor, 1)
-    c = 1.0 if size <= radius else radius / size  # NaN if the size is NaN
+    if size <= radius:
+        return 0.0
+    c = radius / size  # NaN if the size is
     times = spread(factor.dtype.type(c), zero)
     for i in range(len(factor)):
         for k in range(0, factor.shape[1], lanes(zero)):
-            store(mul(times, load(moved, i, k, zero)), factor, i, k)
+            store(mul(times, load(factor, i, k, zero)), factor, i, k)
     return -np.log(c)
+
+
+@_part
+def _copy(old, new):
+    zero = zeros(old, 1)
+    for i in range(len(old)):
+        for k in range(0, old.shape[1], lanes(zero)):
+            store(load(old, i, k, zero), new, i, k)
 
 
 @_whole
 def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scratch):
     """Move U, and D if ``learn_d``, ``count`` steps in place; returns the sum of log(1/c)."""
     before = flush_denormals()
-    shrink = 0.0
+    old, new, shrink = U, scratch.U, 0.0
     for _ in range(count):
-        _measure(U, D, U, entries, scratch.row, scratch.residual)
-        square = _move(U, D, U, step + step, neighbours, scratch.residual, scratch.U, scratch.gradient_d)
+        _measure(old, D, old, entries, scratch.row, scratch.residual_u, scratch.residual_u)
+        square = _move(old, D, old, step + step, neighbours, scratch.residual_u, new, scratch.gradient_d)
         if learn_d:
             _move_diagonal(D, step, scratch.gradient_d)
-        shrink += _project(scratch.U, square, radius, U)
+            shrink += _project(new, square, radius)
+        old, new = new, old
+    if count % 2:
+        _copy(old, U)
     restore_denormals(before)
     return shrink
 
@@ -148,13 +180,17 @@ def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scr
 def rectangular_steps(U, D, V, step, radius, learn_d, count, entries, of_rows, of_columns, scratch):
     """Move U and V, and D if ``learn_d``, ``count`` steps in place; returns the sum of log(1/c) over both."""
     before = flush_denormals()
-    shrink = 0.0
+    old_u, new_u, old_v, new_v, shrink = U, scratch.U, V, scratch.V, 0.0
     for _ in range(count):
-        _measure(U, D, V, entries, scratch.row, scratch.residual)
-        square_v = _move(V, D, U, step, of_columns, scratch.residual, scratch.V, scratch.gradient_d)
-        square_u = _move(U, D, V, step, of_rows, scratch.residual, scratch.U, scratch.gradient_d)
+        _measure(old_u, D, old_v, entries, scratch.row, scratch.residual_u, scratch.residual_v)
+        square_v = _move(old_v, D, old_u, step, of_columns, scratch.residual_v, new_v, scratch.gradient_d)
+        square_u = _move(old_u, D, old_v, step, of_rows, scratch.residual_u, new_u, scratch.gradient_d)
         if learn_d:
             _move_diagonal(D, step, scratch.gradient_d)
-        shrink += _project(scratch.U, square_u, radius, U) + _project(scratch.V, square_v, radius, V)
+            shrink += _project(new_u, square_u, radius) + _project(new_v, square_v, radius)
+        old_u, new_u, old_v, new_v = new_u, old_u, new_v, old_v
+    if count % 2:
+        _copy(old_u, U)
+        _copy(old_v, V)
     restore_denormals(before)
     return shrink
