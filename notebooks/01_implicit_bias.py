@@ -36,9 +36,9 @@ settings = {
         "steps": (0.05, 0.02),  # step sizes of the first experiment, the first is the base step of all others
         "iterations": 20_000,  # of the first experiment
         "scale_step": 0.05,  # step size of the second experiment
-        "scale_iterations": 10_000,  # of the second experiment
+        "scale_iterations": 20_000,  # of the second experiment
         "noise_iterations": 10_000,  # long enough to see a plateau end
-        "text_iterations": 20_000,  # of the scaled run on the text's instance
+        "text_iterations": 40_000,  # of the scaled run on the text's instance
         "limit_iterations": 10_000,  # of the experiments on where the claim ends
     },
     "book": {  # the paper's matrix; runs are cut where longer ones show nothing new, see "step size times iterations"
@@ -48,7 +48,7 @@ settings = {
         "iterations": 60_000,
         "scale_step": 0.1,  # in place of the paper's 0.01, for a tenth of its iterations
         "scale_iterations": 30_000,
-        "noise_iterations": 40_000,
+        "noise_iterations": 30_000,
         "text_iterations": 60_000,
         "limit_iterations": 20_000,
     },
@@ -246,15 +246,14 @@ if size == "paper":
 
 
 # %%
-def climbs(counts, to):
-    """Whether counts over time, from their first minimum on, take 1, 2, ... in this order and no other."""
-    visited = counts[np.argmin(counts) :]
-    visited = visited[np.insert(np.diff(visited) != 0, 0, True)]
-    return visited.tolist() == list(range(1, to + 1))
+def from_minimum(counts):
+    """Counts over time from the first time on at which they are smallest."""
+    return counts[np.argmin(counts) :]
 
 
 ranks = ul.numerical_rank(udu_steps.spectra[0], rtol=1e-2)  # (seeds, records)
-ledger.record("a-udu-staircase", [climbs(r, rank) for r in ranks], seeds=seeds)
+stairs = {1, 2, 3}
+ledger.record("a-udu-staircase", [len(stairs - set(from_minimum(r).tolist())) for r in ranks], seeds=seeds)
 
 # %% [markdown]
 # **In short.** Where the paper gives words, its Figure 1 is what we see, on all five problems. Where it gives a number
@@ -341,8 +340,8 @@ def holding(norms, share):
 
 
 counts = holding(norms, 0.99)  # (seeds, records)
-grows = [bool((np.diff(c[np.argmin(c) :]) >= 0).all() and c[-1] == rank) for c in counts]
-ledger.record("a-columns-grow", grows, seeds=seeds)
+falls = [np.sum(np.diff(from_minimum(c)) < 0) if c[-1] == rank else np.inf for c in counts]
+ledger.record("a-columns-grow", falls, seeds=seeds)
 
 # %%
 U, D = udu_steps.factors["U"][0], udu_steps.factors["D"][0]  # (seeds, d, d), (seeds, d)
