@@ -1,42 +1,133 @@
-"""Time of one UDU step, ours against the plain autograd loop, in one process on one thread: ``python benchmarks/step.py``."""
+"""Time of one step on the paper's completion problem, one thread: ``OMP_NUM_THREADS=1 python benchmarks/step.py``.
 
-import statistics
-import time
+Ours, by loop and by kernels, against what a reader would write with autograd or in NumPy, and against the operations
+that must be done at the rate at which this machine multiplies matrices.
+"""
 
+import numpy as np
 import torch
+from _timing import shortest, write
 from autograd_loop import autograd_loop
 
 import udulib as ul
 
-D, OBSERVED, ITERATIONS, REPEATS = 100, 900, 300, 9
+D, OBSERVED, STEP_SIZE = 100, 900, 0.1
+REPEATS = 15
+STEPS = {"autograd": 60, "numpy": 100, "loop": 100, "numba": 4000}  # of one repeat, some hundredths of a second
 
 
 def main():
     torch.set_num_threads(1)
     problem, _ = ul.planted_completion(d=D, rank=3, observed=OBSERVED, spectrum=(3.0, 2.0, 1.0), seed=0)
-    U0 = torch.randn(D, D, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) / D
-    D0 = torch.ones(D, dtype=torch.float64)
+    table = [row(problem, model, dtype) for dtype in ("float64", "float32") for model in (ul.UDU, ul.BM)]
+    show(table)
+    udu = table[0]
+    write(
+        udu_step_over_autograd=udu["over_autograd"],
+        udu_step_over_flops=udu["over_flops"],
+        step={"d": D, "rank": D, "entries": OBSERVED, "rows": table},
+    )
+
+
+def row(problem, model, dtype):
+    """Microseconds a step of each way to do it, for one model in one precision."""
+    rng = np.random.default_rng(0)
+    start = {"U": rng.standard_normal((D, D)) / D, "D": np.ones(D)}
+    problem = problem.to(dtype=getattr(torch, dtype))
+    factors = {name: torch.from_numpy(factor).to(problem.b.dtype) for name, factor in start.items()}
+    square = torch.ones(1000, 1000, dtype=problem.b.dtype)
+
+    def ours(engine):
+        trace = ul.descend(
+            problem,
+            model(rank=D),
+            step_size=STEP_SIZE,
+            iterations=STEPS[engine],
+            start={name: start[name] for name in model.names},
+            record_at=[],
+            dtype=dtype,
+            engine=engine,
+        )
+        return trace.factors
 
     def reader():
-        return autograd_loop(problem.rows, problem.cols, problem.b, U0, D0, 0.1, ITERATIONS)
+        if model is ul.UDU:
+            U, D = autograd_loop(
+                problem.rows, problem.cols, problem.b, factors["U"], factors["D"], STEP_SIZE, STEPS["autograd"]
+            )
+            return {"U": U, "D": D}
+        return {"U": autograd_bm(problem.rows, problem.cols, problem.b, factors["U"], STEP_SIZE, STEPS["autograd"])}
 
-    def ours():
-        start = {"U": U0, "D": D0}
-        trace = ul.descend(problem, ul.UDU(rank=D), step_size=0.1, iterations=ITERATIONS, start=start, record_at=[])
-        return torch.from_numpy(trace.factors["U"]), torch.from_numpy(trace.factors["D"])
+    contenders = {
+        "autograd": reader,
+        "numpy": lambda: numpy_loop(problem, start, model, dtype, STEPS["numpy"]),
+        "loop": lambda: ours("loop"),
+        "numba": lambda: ours("numba"),
+        "product": lambda: square @ square,
+    }
+    for contender in contenders.values():  # compile, and fill the caches
+        contender()
+    seconds = shortest(contenders, REPEATS)
+    microseconds = {name: 1e6 * seconds[name] / STEPS[name] for name in STEPS}
+    rate = 2e9 / seconds["product"]
+    return {
+        "model": model.__name__,
+        "dtype": dtype,
+        "microseconds": microseconds,
+        "over_autograd": microseconds["autograd"] / microseconds["numba"],
+        "over_flops": microseconds["numba"] / (1e6 * flops(problem, model) / rate),
+        "gigaflops_of_products": rate / 1e9,
+    }
 
-    for theirs, mine in zip(reader(), ours(), strict=True):
-        torch.testing.assert_close(theirs, mine, rtol=1e-9, atol=1e-12)
-    pairs = [(seconds(reader), seconds(ours)) for _ in range(REPEATS)]  # interleaved: the machine's drift hits both
-    reader_us, ours_us = (min(times) / ITERATIONS * 1e6 for times in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(f"autograd loop {reader_us:.0f} us, udulib {ours_us:.0f} us an iteration; median ratio {ratio:.2f}")
+
+def flops(problem, model):
+    """What a step must do: measure each pair once, move both its rows, and pass a few times over the factor."""
+    i, j = problem.rows.numpy(), problem.cols.numpy()
+    pairs = np.unique(np.minimum(i, j) * D + np.maximum(i, j))
+    moved = 2 * len(pairs) - np.count_nonzero(pairs // D == pairs % D)
+    passes = 8 if model is ul.UDU else 2  # times D, move, gradient of D, norm, shrink; for BM only the move
+    return 2 * D * (len(pairs) + moved) + passes * D * D
 
 
-def seconds(function):
-    begin = time.thread_time()
-    function()
-    return time.thread_time() - begin
+def autograd_bm(rows, cols, values, U, step_size, iterations):
+    """BM as a reader of the paper would write it, in the style of ``autograd_loop``."""
+    U = U.clone().requires_grad_()
+    optimizer = torch.optim.SGD([U], lr=step_size)
+    for _ in range(iterations):
+        optimizer.zero_grad()
+        loss = 0.5 * (((U @ U.T)[rows, cols] - values) ** 2).sum()
+        loss.backward()
+        optimizer.step()
+    return U.detach()
+
+
+def numpy_loop(problem, start, model, dtype, iterations):
+    """UDU or BM in NumPy, with the gradient by hand and dense products."""
+    W = np.zeros((D, D), dtype)
+    np.add.at(W, (problem.rows.numpy(), problem.cols.numpy()), 0.5)
+    W = W + W.T
+    T = np.zeros((D, D), dtype)
+    np.add.at(T, (problem.rows.numpy(), problem.cols.numpy()), problem.b.numpy() / 2)
+    T = np.divide(T + T.T, W, where=W > 0, out=np.zeros_like(W))
+    U, lam = start["U"].astype(dtype), start["D"].astype(dtype)
+    eta = U.dtype.type(STEP_SIZE)
+    for _ in range(iterations):
+        GU = (W * ((U * lam) @ U.T - T)) @ U
+        if model is ul.UDU:
+            U, lam = U - 2 * eta * GU * lam, np.maximum(lam - eta * (U * GU).sum(axis=0), 0)
+            U *= 1 / max(1, np.linalg.norm(U))
+        else:
+            U = U - 2 * eta * GU
+    return {"U": U, "D": lam}
+
+
+def show(table):
+    print(f"d = r = {D}, {OBSERVED} entries, one thread; microseconds a step")
+    print(f"{'':12}{'autograd':>10}{'NumPy':>10}{'loop':>10}{'numba':>10}{'autograd/numba':>16}{'numba/FLOPs':>13}")
+    for line in table:
+        times = "".join(f"{line['microseconds'][name]:10.1f}" for name in STEPS)
+        ratios = f"{line['over_autograd']:15.1f}x{line['over_flops']:12.2f}x"
+        print(f"{line['model']:4}{line['dtype']:8}{times}{ratios}")
 
 
 if __name__ == "__main__":
