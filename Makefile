@@ -4,6 +4,7 @@ SIZE ?= book
 DEVICE ?= auto
 JOBS ?= 2
 TORCH ?= default
+NB ?=
 PYTHON ?= python3
 
 VENV := .venv
@@ -25,8 +26,8 @@ export PYTHONUNBUFFERED := 1
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
 
-run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE
-	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
+run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE; NB=name for one of them
+	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) $(NB)
 
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
 	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
@@ -42,11 +43,11 @@ lint: $(INSTALLED)
 check: $(INSTALLED)  ## do the claims hold? the ledger at SIZE
 	@$(PY) -m tools.check --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
 
-pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci
-	@$(PY) -m tools.pair
+pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci; NB=name for one
+	@OMP_NUM_THREADS=1 $(PY) -m tools.pair $(NB)
 
 publish: $(INSTALLED)  ## copy the records of the runs at SIZE to results/
-	@$(PY) -m tools.publish --size $(SIZE) --device $(DEVICE)
+	@$(PY) -m tools.publish --size $(SIZE) --device $(DEVICE) $(NB)
 
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m udulib.data

@@ -47,6 +47,16 @@ print("the rank is", 3)
 """
 
 
+TOC = """
+format: jb-book
+root: book/index
+chapters:
+  - file: notebooks/01_one
+  - file: notebooks/02_two
+  - file: notebooks/03_not_written_yet
+"""
+
+
 def add_notebook(root, name, text=TINY):
     (root / "notebooks" / f"{name}.py").write_text(text.replace("NAME", name))
 
@@ -65,6 +75,7 @@ def tree(tmp_path, monkeypatch):
 
     for folder in ("notebooks", "udulib", "book"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text(TOC)
     (tmp_path / "udulib" / "code.py").write_text("answer = 42\n")
     (tmp_path / "constraints.txt").write_text("numpy==2.4.6\n")
     (tmp_path / "claims.yml").write_text("[]\n")

@@ -9,16 +9,15 @@ from functools import partial
 from html.parser import HTMLParser
 
 import pytest
-import yaml
 from conftest import ROOT
 
 import udulib
-from tools import build
+from tools import build, stage
 from tools.tree import ToolError, Tree, write_whole
 
 OUT = ROOT / "_build" / "test"
-TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-PAGES = [entry if isinstance(entry, str) else entry["file"] for entry in [TOC["root"], *TOC["chapters"]]]
+TOC = stage.contents(Tree())
+PAGES = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"])]
 
 
 @pytest.fixture(scope="module")

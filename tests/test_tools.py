@@ -210,12 +210,22 @@ def test_staging_mirrors_book_and_notebooks_and_leaves_unchanged_files_alone(tre
     staged = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     notebooks = {f"notebooks/{name}.ipynb" for name in tree.names()}
     records = {f"executed/ci/{name}.json" for name in tree.names()}
-    assert staged == {"_config.yml", "book/index.md", "book/_runs.md"} | notebooks | records
+    assert staged == {"_config.yml", "book/index.md", "book/_runs.md", "book/_toc.yml"} | notebooks | records
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     page.write_text("# Other title\n")
     stage.stage(tree, "ci", "cpu", folder)
     after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert {path.name for path in after if after[path] != before[path]} == {"index.md"}
+
+
+def test_a_page_that_the_contents_do_not_list_stops_the_staging(tree):
+    for name in tree.names():
+        stored(tree, name)
+    staged = stage.stage(tree, "ci", "cpu", tree.root / "stage") / "book" / "_toc.yml"
+    assert "02_two" in staged.read_text() and "03_not_written_yet" not in staged.read_text()
+    edit(tree.root / "book" / "_toc.yml", "  - file: notebooks/02_two\n", "")
+    with pytest.raises(ToolError, match="does not list notebooks/02_two"):
+        stage.stage(tree, "ci", "cpu", tree.root / "stage")
 
 
 def test_every_notebook_page_ends_in_its_provenance(tree):

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import tempfile
 import time
+from contextlib import contextmanager
 
 import jupytext
 import papermill
@@ -14,6 +16,13 @@ from tools import provenance, store
 from tools.tree import ToolError, arguments, main
 
 CELL_SECONDS = {"ci": 600, "book": 1800, "paper": None}  # a hanging cell ends a run; at paper size nothing is too long
+
+
+@contextmanager
+def sockets():
+    """The configuration of a kernel with sockets of its own: kernels side by side could take each other's ports."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
 
 
 def read_source(tree, name):
@@ -34,9 +43,8 @@ def check_parameters(notebook, name, parameters):
         raise ToolError(f"{name} has no parameter {', '.join(unknown)}: its cell tagged 'parameters' must set it")
 
 
-def progress(name, notebook):
-    """A line as each code cell starts. A run whose parent has been killed ends at the next cell."""
-    count = len(notebook.cells) + 1  # papermill adds the cell with the parameters
+def progress(name, count):
+    """A line as each code cell of ``count`` starts. A run whose parent has been killed ends at the next cell."""
     parent, start = os.getppid(), time.monotonic()
 
     def report(cell, cell_index):
@@ -77,16 +85,17 @@ def execute(tree, name, size, device):
     try:
         notebook = read_source(tree, name)
         check_parameters(notebook, name, parameters)
-        papermill.execute_notebook(
-            notebook,
-            output,
-            parameters,
-            cwd=work / "empty",  # as in Colab: nothing beside the notebook
-            progress_bar=False,
-            execution_timeout=CELL_SECONDS[size],
-            on_cell_start=progress(name, notebook),
-            config=Config(KernelManager={"transport": "ipc"}),  # kernels side by side cannot take each other's ports
-        )
+        with sockets() as config:
+            papermill.execute_notebook(
+                notebook,
+                output,
+                parameters,
+                cwd=work / "empty",  # as in Colab: nothing beside the notebook
+                progress_bar=False,
+                execution_timeout=CELL_SECONDS[size],
+                on_cell_start=progress(name, len(notebook.cells) + 1),  # papermill adds the cell with the parameters
+                config=config,
+            )
         made = provenance.gather(tree, name, size, device, time.monotonic() - start)
         store.put(tree, name, size, output, run_key, made, read_records(work / "records", name))
     except ToolError:

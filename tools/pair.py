@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from tools.execute import read_source
+from tools.execute import CELL_SECONDS, progress, read_source, sockets
 from tools.provenance import source_hash
 from tools.tree import ToolError, arguments, main, write_whole
 
@@ -37,7 +37,11 @@ def execute(tree, name):
     notebook = read_source(tree, name)
     folder = tree.root / "_build" / "pair"
     folder.mkdir(parents=True, exist_ok=True)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    options = {"timeout": CELL_SECONDS["ci"], "on_cell_start": progress(name, len(notebook.cells))}
+    with sockets() as config:
+        NotebookClient(
+            notebook, kernel_name="python3", resources={"metadata": {"path": folder}}, config=config, **options
+        ).execute()
     return notebook
 
 
@@ -99,11 +103,11 @@ def disagreements(tree, name):
     return [f"{name}: {sentence}" for sentence, wrong in found.items() if wrong]
 
 
-def check(tree):
+def check(tree, names=()):
     """Every source has its pair, and every .ipynb its source."""
     orphans = {path.stem for path in (tree.root / "notebooks").glob("*.ipynb")} - set(tree.names())
     found = [f"{name}: there is no .py" for name in sorted(orphans)]
-    found += [sentence for name in tree.names() for sentence in disagreements(tree, name)]
+    found += [sentence for name in names or tree.names() for sentence in disagreements(tree, name)]
     if found:
         raise ToolError("; ".join(found) + ". Run make pair")
 
@@ -116,7 +120,7 @@ def pair(tree, names, everything):
             regenerate(tree, name)
         else:
             print(f"  {name}  unchanged", flush=True)
-    check(tree)
+    check(tree, names)
 
 
 if __name__ == "__main__":
@@ -124,4 +128,6 @@ if __name__ == "__main__":
     parser.add_argument("--check", action="store_true", help="write nothing")
     parser.add_argument("--all", action="store_true", help="also those whose source has not changed")
     options = parser.parse_args()
-    main(lambda: check(options.tree) if options.check else pair(options.tree, options.names, options.all))
+    main(
+        lambda: check(options.tree, options.names) if options.check else pair(options.tree, options.names, options.all)
+    )

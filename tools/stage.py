@@ -1,6 +1,7 @@
 """Lay out what the book is built from under _build/stage: the pages of book/ and the executed notebooks."""
 
 import json
+from pathlib import Path
 
 import nbformat
 import yaml
@@ -18,8 +19,8 @@ def stage(tree, size, device, folder):
     stale = [name for name, record in records.items() if record is None]
     if stale:
         raise ToolError(f"not run at size {size} since the last change: {', '.join(stale)}. Run make book SIZE={size}")
-    check_contents(tree)
     wanted = {path.relative_to(tree.root): path.read_bytes() for path in pages(tree)}
+    wanted[Path("book/_toc.yml")] = yaml.safe_dump(contents(tree), sort_keys=False).encode()
     for name, record in records.items():
         wanted[tree.source(name).relative_to(tree.root).with_suffix(".ipynb")] = staged_notebook(
             tree, size, name, record
@@ -31,12 +32,17 @@ def stage(tree, size, device, folder):
     return folder
 
 
-def check_contents(tree):
-    """Sphinx would leave out a notebook that the table of contents does not list, without a word."""
-    toc = (tree.root / "book" / "_toc.yml").read_text()
-    unlisted = [name for name in tree.names() if f"notebooks/{name}" not in toc]
+def contents(tree):
+    """The table of contents without what is not written yet. A page that it does not list is an error: Sphinx would
+    leave it out without a word."""
+    toc = yaml.safe_load((tree.root / "book" / "_toc.yml").read_text())
+    listed = [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
+    written = [f"notebooks/{name}" for name in tree.names()]
+    written += [f"book/{path.stem}" for path in sorted((tree.root / "book").glob("[a-z]*.md"))]
+    unlisted = [page for page in written if page not in listed]
     if unlisted:
         raise ToolError(f"book/_toc.yml does not list {', '.join(unlisted)}")
+    return {**toc, "chapters": [chapter for chapter in toc["chapters"] if chapter["file"] in written]}
 
 
 def pages(tree):
