@@ -332,6 +332,18 @@ def test_plateaus_of_noisy_low_rank_matrices(seed):
     assert checked >= (1 if depth == 2 else 2)
 
 
+@pytest.mark.parametrize("upto", [1, 2, 4])
+def test_plateau_bound_covers_the_worst_case_and_wastes_less_than_one_error(upto):
+    """Worst: equal eigenvalues, the first one late by the whole error, all others leaking as much as they may."""
+    error, leak, n = 0.1, 0.05, 9
+    targets = np.array([2.0] * upto + [1.0] * (n - upto))
+    step = deep.plateau(targets, upto, 3, 0.1, 0.01, error, leak)
+    values = np.array([2.0 - error] + [2.0] * (upto - 1) + [leak] * (n - upto))
+    ahead = values.sum() / (2.0 - error) - step.level  # as if the late one were the largest
+    assert abs(nuclear_rank(values) - step.level) <= step.bound
+    assert ahead <= step.bound <= ahead + error / (2.0 - error) + 1e-12
+
+
 def test_plateau_may_be_empty_and_may_last_for_ever():
     close = deep.plateau([2.0, 1.9], upto=1, depth=2, scale=0.1, step_size=0.01, error=0.01, leak=0.02)
     assert close.empty

@@ -401,14 +401,13 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
     r"""When the effective rank is close to that of the best approximation of rank ``upto``, and how close.
 
     Let :math:`\lambda_1 \ge \dots \ge \lambda_n`, :math:`L` = ``upto``, :math:`\varepsilon` = ``error``,
-    :math:`\delta` = ``leak``, and :math:`r(W) = \|W\|_* / \|W\|`. While the first L eigenvalues of W are within
-    :math:`\varepsilon` of their targets and the others in :math:`[0, \delta]`,
+    :math:`\delta` = ``leak``, and :math:`r(W) = \|W\|_* / \|W\|`. While the first L eigenvalues of W are below their
+    targets by at most :math:`\varepsilon` and the others in :math:`[0, \delta]`,
 
     .. math::
 
        \Big| r(W) - \sum_{i \le L} \frac{\lambda_i}{\lambda_1} \Big|
-       \le \frac{L \varepsilon + (n - L) \delta}{\lambda_1 - \varepsilon}
-         + \frac{\varepsilon \sum_{i \le L} \lambda_i}{\lambda_1 (\lambda_1 - \varepsilon)} .
+       \le \frac{L \varepsilon + (n - L) \delta}{\lambda_1 - \varepsilon} .
 
     The interval is certain, not approximate. Gradient descent lags behind the flow while it speeds up and leads while
     it slows down, so eigenvalue :math:`\lambda_{L+1}` stays below :math:`\delta` for at least the flow's time, and
@@ -451,7 +450,7 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
     >>> step.start, step.stop, step.level
     (5041, 9689, 1.0)
     >>> round(step.bound, 4)
-    0.0404
+    0.0303
     """
     targets = np.sort(_targets(targets))[::-1]
     depth, scale, step_size = _settings(depth, scale, step_size)
@@ -487,7 +486,7 @@ def plateau(targets, upto, depth, scale, step_size, error, leak):
         last = math.floor(np.min(np.where(_turning(rest, depth) > start, early, 0.0)))
 
     total, top = signal.sum(), signal[0]
-    bound = (kept * error + (n - kept) * leak) / (top - error) + error * total / (top * (top - error))
+    bound = (kept * error + (n - kept) * leak) / (top - error)
     return Plateau(start=first, stop=last, level=float(total / top), bound=float(bound))
 
 
