@@ -615,7 +615,7 @@ ledger.record("c-small-scale-tail", outcome(*limits["‖X♮‖ = 1"])[0], seeds
 
 # %% [markdown]
 # And the contrast between "approximately" and "truly" is not one between the two models alone. It is one between BM
-# from $\xi \ge 10^{-4}$ and UDU. From $\xi = 10^{-50}$ BM is as low-rank as UDU:
+# from $\xi \ge 10^{-4}$ and UDU. From $\xi = 10^{-50}$ BM is as low-rank as UDU, or all but:
 
 # %%
 ledger.record("c-bm-tiny-init", outcome(*limits["BM, ξ = 1e-50"])[0], seeds=seeds)
@@ -634,7 +634,7 @@ ledger.table()
 # found, for every initial scale and step size of Figure 1 and on all five problems. What decides is how long the ball
 # presses while columns compete, which the scale of the data relative to $\alpha^3$ and the start $D_0$ set: too small,
 # and there is a tail as with BM; too large, and columns that are needed die. Noise makes the low rank a plateau. A tiny
-# start gives BM the same low rank.
+# start gives BM nearly the same low rank.
 #
 # ## Exercises
 #
