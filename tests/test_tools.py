@@ -210,7 +210,10 @@ def test_staging_mirrors_book_and_notebooks_and_leaves_unchanged_files_alone(tre
     staged = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     notebooks = {f"notebooks/{name}.ipynb" for name in tree.names()}
     records = {f"executed/ci/{name}.json" for name in tree.names()}
-    assert staged == {"_config.yml", "book/index.md", "book/_runs.md", "book/_toc.yml"} | notebooks | records
+    assert (
+        staged
+        == {"_config.yml", "book/index.md", "book/_modules.md", "book/_runs.md", "book/_toc.yml"} | notebooks | records
+    )
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     page.write_text("# Other title\n")
     stage.stage(tree, "ci", "cpu", folder)

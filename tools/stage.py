@@ -12,6 +12,17 @@ from tools.tree import ToolError, arguments, main
 
 SKIP = ("__pycache__", ".ipynb_checkpoints")
 
+# What book/api.md documents name by name, and what is nobody's business.
+DOCUMENTED = ("descent", "errors", "figures", "inputs", "ledger", "models", "spectra", "streams")
+MODULE = """
+## {title}
+
+```{{eval-rst}}
+.. automodule:: udulib.{name}
+   :members:
+```
+"""
+
 
 def stage(tree, size, device, folder):
     """Write the staged tree. A file that has not changed is left alone: Sphinx then reads only what is new."""
@@ -27,6 +38,7 @@ def stage(tree, size, device, folder):
         )
         wanted[tree.run_record(size, name).relative_to(tree.root / "_build")] = json.dumps(record).encode()
     wanted["book/_runs.md"] = runs_table(records).encode()
+    wanted["book/_modules.md"] = modules_text(tree).encode()
     wanted["_config.yml"] = yaml.safe_dump(staged_config(tree.config()), sort_keys=False).encode()
     synchronise(folder, wanted)
     return folder
@@ -48,6 +60,13 @@ def contents(tree):
 def pages(tree):
     found = sorted(path for path in (tree.root / "book").rglob("*") if path.is_file())
     return [path for path in found if not any(part in SKIP for part in path.parts)]
+
+
+def modules_text(tree):
+    """The sections of the API page on all other modules, each with what it offers."""
+    names = sorted(path.stem for path in (tree.root / "udulib").glob("[a-z]*.py"))
+    names = [name for name in names if name not in DOCUMENTED]
+    return "".join(MODULE.format(name=name, title=name.replace("_", " ").capitalize()) for name in names)
 
 
 def synchronise(folder, wanted):
