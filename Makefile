@@ -53,7 +53,7 @@ data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m udulib.data
 
 bench: $(INSTALLED)  ## measure speed: benchmarks/
-	@for file in benchmarks/[a-z]*.py; do OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done
+	@for file in $$(grep -l __main__ benchmarks/*.py); do OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done
 
 figure: $(INSTALLED)  ## draw the README's figure from a run
 	@$(PY) -m tools.readme_figure
@@ -80,6 +80,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { test -x $(PY) || $(PYTHON) -m venv $(VENV); } && \
 	  $(PIP) --no-deps $(TORCH_INDEX) torch && \
 	  $(PIP) hatchling && \
-	  $(PIP) --no-build-isolation -e ".[book,test]"; \
+	  $(PIP) --no-build-isolation -e ".[fast,book,test]"; \
 	} || { rm -f $(VENV)/installing; exit 1; }; \
 	touch $@ && rm $(VENV)/installing && $(call SECONDS_SINCE,environment)
