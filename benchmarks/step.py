@@ -4,6 +4,8 @@ Ours, by loop and by kernels, against what a reader would write with autograd or
 that must be done at the rate at which this machine multiplies matrices.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from _timing import shortest, write
@@ -37,12 +39,12 @@ def row(problem, model, dtype):
     factors = {name: torch.from_numpy(factor).to(problem.b.dtype) for name, factor in start.items()}
     square = torch.ones(1000, 1000, dtype=problem.b.dtype)
 
-    def ours(engine):
+    def ours(engine, steps):
         trace = ul.descend(
             problem,
             model(rank=D),
             step_size=STEP_SIZE,
-            iterations=STEPS[engine],
+            iterations=steps,
             start={name: start[name] for name in model.names},
             record_at=[],
             dtype=dtype,
@@ -50,23 +52,22 @@ def row(problem, model, dtype):
         )
         return trace.factors
 
-    def reader():
-        if model is ul.UDU:
-            U, D = autograd_loop(
-                problem.rows, problem.cols, problem.b, factors["U"], factors["D"], STEP_SIZE, STEPS["autograd"]
-            )
-            return {"U": U, "D": D}
-        return {"U": autograd_bm(problem.rows, problem.cols, problem.b, factors["U"], STEP_SIZE, STEPS["autograd"])}
+    def reader(steps):
+        observed = problem.rows, problem.cols, problem.b
+        if model is ul.BM:
+            return {"U": autograd_bm(*observed, factors["U"], STEP_SIZE, steps)}
+        U, lam = autograd_loop(*observed, factors["U"], factors["D"], STEP_SIZE, steps)
+        return {"U": U, "D": lam}
 
-    contenders = {
+    ways = {
         "autograd": reader,
-        "numpy": lambda: numpy_loop(problem, start, model, dtype, STEPS["numpy"]),
-        "loop": lambda: ours("loop"),
-        "numba": lambda: ours("numba"),
-        "product": lambda: square @ square,
+        "numpy": lambda steps: numpy_loop(problem, start, model, dtype, steps),
+        "loop": lambda steps: ours("loop", steps),
+        "numba": lambda steps: ours("numba", steps),
     }
-    for contender in contenders.values():  # compile, and fill the caches
-        contender()
+    check_agreement([way(30) for way in ways.values()], dtype)
+    contenders = {name: partial(way, STEPS[name]) for name, way in ways.items()}
+    contenders["product"] = lambda: square @ square
     seconds = shortest(contenders, REPEATS)
     microseconds = {name: 1e6 * seconds[name] / STEPS[name] for name in STEPS}
     rate = 2e9 / seconds["product"]
@@ -78,6 +79,12 @@ def row(problem, model, dtype):
         "over_flops": microseconds["numba"] / (1e6 * flops(problem, model) / rate),
         "gigaflops_of_products": rate / 1e9,
     }
+
+
+def check_agreement(results, dtype):
+    for result in results[1:]:
+        for name, factor in result.items():
+            np.testing.assert_allclose(factor, results[0][name], atol=1e-12 if dtype == "float64" else 1e-5)
 
 
 def flops(problem, model):
@@ -118,7 +125,7 @@ def numpy_loop(problem, start, model, dtype, iterations):
             U *= 1 / max(1, np.linalg.norm(U))
         else:
             U = U - 2 * eta * GU
-    return {"U": U, "D": lam}
+    return {"U": U, "D": lam} if model is ul.UDU else {"U": U}
 
 
 def show(table):

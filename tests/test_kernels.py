@@ -157,6 +157,7 @@ def test_auto_takes_the_kernels_where_they_pay():
     assert engine(sparse, ul.UDU(3), 1000) == "numba"
     assert engine(sparse, ul.UDU(3), 1000, engine="loop") == "loop"
     assert engine(sparse, ul.UDU(3), 10) == "loop"
+    assert engine(ul.stack([sparse] * 200), ul.UDU(20), 400) == "numba"
     assert engine(dense, ul.UDU(3), 1000) == "loop"
     assert engine(sensing, ul.UDU(3), 1000) == "loop"
 

@@ -1,5 +1,6 @@
 """The one loop: projected gradient descent on the factors of X, for a whole batch of runs at once."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -201,7 +202,7 @@ def descend(
     radius = _tensor(settings["radius"], batch, dtype, device, real=True)
     recorder = _Recorder(record, {name: other.to(device, dtype) for name, other in monitor.items()})
     grid = _grid(record_at, iterations)
-    engine = kernels.chosen(engine, problem, model, device, iterations)
+    engine = kernels.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
     problem = problem.to(device, dtype)
     advance = (_Loop if engine == "loop" else kernels.FusedSteps)(problem, model, eta, radius).advance
 

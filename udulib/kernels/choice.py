@@ -8,11 +8,11 @@ from udulib.models import BM, UDU, UDV, UV
 from udulib.problems import Completion
 
 ENGINES = ("auto", "loop", "numba")
-WORTH_LOADING = 1000  # updates below which the loop is done before numba is loaded
-SPARSE = 0.3  # share of known entries above which dense products are faster
+LONG, LARGE = 1000, 1e8  # updates or multiplications, below both of which the loop is done before numba is loaded
+SPARSE = 0.5  # share of known entries above which dense products are as fast
 
 
-def chosen(engine, problem, model, device, iterations):
+def chosen(engine, problem, model, device, iterations, runs):
     """``"loop"`` or ``"numba"``, as asked for or, for ``"auto"``, as is faster; an error where the asked one cannot."""
     if engine not in ENGINES:
         raise InputError(f"engine is one of {', '.join(ENGINES)}; got {engine!r}")
@@ -21,7 +21,7 @@ def chosen(engine, problem, model, device, iterations):
     obstacle = _obstacle(problem, model, device)
     if engine == "numba" and obstacle:
         raise InputError(f"engine 'numba' cannot do this descent: {obstacle}; use engine='auto'")
-    return "numba" if engine == "numba" or (not obstacle and _pays(problem, iterations)) else "loop"
+    return "numba" if engine == "numba" or (not obstacle and _pays(problem, model, iterations, runs)) else "loop"
 
 
 def _obstacle(problem, model, device):
@@ -39,6 +39,7 @@ def _obstacle(problem, model, device):
     return None
 
 
-def _pays(problem, iterations):
-    known = problem.b.shape[-1] / math.prod(problem.shape)
-    return iterations >= WORTH_LOADING and known <= SPARSE
+def _pays(problem, model, iterations, runs):
+    entries = problem.b.shape[-1]
+    long = iterations >= LONG or iterations * runs * entries * model.rank >= LARGE
+    return long and entries <= SPARSE * math.prod(problem.shape)
