@@ -424,6 +424,15 @@ def test_several_runs_in_one_call_equal_single_runs(init):
             np.testing.assert_allclose(batch.singular_values[i], single.singular_values, atol=1e-12)
 
 
+def test_random_factors_are_as_large_as_identical_ones():
+    """E ||W_j||_F^2 = ||alpha I||_F^2, each factor its own draw, the same draw for the same generator."""
+    runs = [deep.descend(np.eye(60), 3, 0.2, 1e-3, 0, init="random", rng=np.random.default_rng(2)) for _ in range(2)]
+    sizes = np.sum(runs[0].factors ** 2, axis=(1, 2))
+    np.testing.assert_allclose(sizes, 0.2**2 * 60, rtol=0.1)
+    assert len(set(sizes)) == 3
+    np.testing.assert_array_equal(runs[0].factors, runs[1].factors)
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 GOOD = {"depth": 3, "scale": 0.1, "step_size": 0.01}
