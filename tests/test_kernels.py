@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import udulib as ul
-from udulib.kernels import choice
+from udulib.kernels import choice, columns
 
 pytest.importorskip("numba", reason="needs numba")
+from udulib.kernels import steps
 from udulib.kernels.denormals import X86
 
 MODELS = [ul.BM, ul.UDU, ul.UV, ul.UDV]
@@ -147,6 +148,87 @@ def test_denormals_are_flushed_inside_and_kept_outside():
     assert np.float64(1e-310) / 2 > 0
 
 
+def all_kept(monkeypatch):
+    monkeypatch.setattr(columns.Aside, "kept", lambda self, factors: np.ones(factors["U"].shape[1], bool))
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """How many columns each call moved, once there were any calls."""
+    counts, real = [], columns.Aside.kept
+
+    def counted(self, factors):
+        mask = real(self, factors)
+        counts.append(np.count_nonzero(mask))
+        return mask
+
+    monkeypatch.setattr(columns.Aside, "kept", counted)
+    return counts
+
+
+@pytest.mark.parametrize("model", [ul.UDU, ul.UDV], ids=lambda m: m.__name__)
+def test_columns_of_zeros_are_left_out(model, kept):
+    """They stay zero and D keeps its entry; the others do what they do without them."""
+    problem = entries(20, 20 if model.symmetric else 23, 150, 0, model.symmetric)
+    rng = np.random.default_rng(0)
+    start = {name: 0.2 * np.abs(rng.standard_normal(size)) for name, size in model(9).sizes(problem).items()}
+    for name in model.names:
+        if name != "D":
+            start[name][:, [0, 4]] = 0.0
+    loop, fused = both(problem, model(9), start=start)
+    assert_same(loop, fused)
+    assert set(kept) == {7}
+    assert np.array_equal(fused.factors["D"][[0, 4]], start["D"][[0, 4]])
+
+
+@settings(max_examples=8)
+@given(
+    model=st.sampled_from([ul.UDU, ul.UDV]),
+    size=st.floats(2.0, 8.0),
+    step=st.floats(0.01, 0.03),
+    seed=st.integers(0, 99),
+)
+def test_columns_set_aside_change_nothing(model, size, step, seed):
+    """With and without: the same factors, column by column, and the same spectra, wherever they are not round-off."""
+    spectrum = np.array([0.8, 0.5, 0.3]) * size
+    problem, _ = ul.planted_completion(d=20, rank=3, observed=300, spectrum=spectrum, seed=seed)
+    if not model.symmetric:
+        problem = ul.Completion(problem.rows, problem.cols, problem.b, problem.shape)
+    run = dict(step_size=step, iterations=15_000, init_scale=1.0, engine="numba", record=("columns", "shrink"))
+    less = ul.descend(problem, model(20), **run)
+    with pytest.MonkeyPatch.context() as patch:
+        all_kept(patch)
+        full = ul.descend(problem, model(20), **run)
+    assert less.status == full.status
+    for name, factor in full.factors.items():
+        np.testing.assert_allclose(less.factors[name], factor, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(less.spectra, full.spectra, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(less.log_shrink, full.log_shrink, rtol=1e-8)
+    seen = full.column_norms > 1e-100
+    np.testing.assert_allclose(less.column_norms[seen], full.column_norms[seen], rtol=3e-3)
+
+
+def test_solved_problems_go_on_with_their_rank(kept):
+    """Once the data are fitted, the three columns that make X are all that moves."""
+    problem, _ = ul.planted_completion(d=40, rank=3, observed=600, spectrum=(2.4, 1.6, 0.8), seed=0)
+    trace = ul.descend(problem, ul.UDU(40), step_size=0.1, iterations=30_000, init_scale=1.0, engine="numba")
+    assert (kept[0], kept[-1]) == (40, 3)
+    assert ul.numerical_rank(trace.singular_values, rtol=1e-8) == 3
+
+
+def test_a_column_of_nothing_is_kept_while_it_may_grow(monkeypatch):
+    """A large X on its plateau of rank 2: the third singular value grows from a column that a threshold would drop."""
+    problem, _ = ul.planted_completion(d=60, rank=3, observed=900, spectrum=(8.0, 5.3, 2.7), seed=0)
+    run = dict(step_size=0.01, iterations=60_000, init_scale=1.0, engine="numba", record_at=[])
+
+    def rank():
+        return ul.numerical_rank(ul.descend(problem, ul.UDU(60), **run).singular_values, rtol=1e-8)
+
+    assert rank() == 3
+    monkeypatch.setattr(columns, "GROWTH", np.inf)  # a threshold without its certificate
+    assert rank() < 3
+
+
 def test_auto_takes_the_kernels_where_they_pay():
     sparse, dense = entries(20, 20, 80, 0, True), entries(20, 20, 399, 0, True)
     sensing, _ = ul.planted_sensing(d=6, rank=1, measurements=30, spectrum=(1.0,), seed=0)
@@ -177,6 +259,12 @@ class Halved(ul.Completion):
 def test_numba_asked_for_where_it_cannot(problem, model, change, message):
     with pytest.raises(ul.InputError, match=message):
         ul.descend(problem, model, step_size=0.1, iterations=1, **{"engine": "numba", **change})
+
+
+def test_where_nothing_can_be_kept_on_disk_it_works_all_the_same():
+    namespace = {}
+    exec(compile("def one_more(x): return x + 1", "nowhere.py", "exec"), namespace)  # a file that has no folder
+    assert steps._whole(namespace["one_more"])(1) == 2
 
 
 def test_without_numba(monkeypatch):

@@ -204,7 +204,8 @@ def descend(
     grid = _grid(record_at, iterations)
     engine = kernels.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
     problem = problem.to(device, dtype)
-    advance = (_Loop if engine == "loop" else kernels.FusedSteps)(problem, model, eta, radius).advance
+    stepper = _Loop if engine == "loop" else kernels.FusedSteps
+    advance = stepper(problem, model, eta, radius, iterations).advance
 
     shrink, done = torch.zeros(batch, dtype=radius.dtype, device=device), 0
     with torch.no_grad():
@@ -225,7 +226,7 @@ def descend(
 class _Loop:
     """The updates as the paper writes them, in PyTorch: any problem, any model, any device."""
 
-    def __init__(self, problem, model, step_size, radius):
+    def __init__(self, problem, model, step_size, radius, iterations):
         self.problem, self.model, self.radius = problem, model, radius
         self.step_size = {name: step_size[(..., *[None] * len(size))] for name, size in model.sizes(problem).items()}
 

@@ -2,13 +2,15 @@
 
 ==================  ====================================================================================
 ``choice.py``       which engine a descent gets
-``completion.py``   the runs of a batch over threads; the entries in the order in which the kernels read them
+``completion.py``   the runs of a batch over threads
+``columns.py``      the columns that no longer matter, and the certificate that they never will
+``layout.py``       the entries in the order in which the kernels read them
 ``steps.py``        the updates themselves, fused: numba
 ``vectors.py``      the vectors of numbers that they are written with
 ``denormals.py``    how the smallest numbers are flushed to zero meanwhile
 ==================  ====================================================================================
 
-The last three need numba and are imported when a descent takes them.
+The last four need numba and are imported when a descent takes them.
 """
 
 from udulib.kernels.choice import chosen

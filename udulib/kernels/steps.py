@@ -151,6 +151,15 @@ def _project(factor, square, radius):
 
 
 @_part
+def _norm(residual):
+    """The Frobenius norm of G."""
+    square = residual.dtype.type(0)
+    for n in range(len(residual)):
+        square += residual[n] * residual[n]
+    return np.sqrt(square)
+
+
+@_part
 def _copy(old, new):
     zero = zeros(old, 1)
     for i in range(len(old)):
@@ -160,37 +169,46 @@ def _copy(old, new):
 
 @_whole
 def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scratch):
-    """Move U, and D if ``learn_d``, ``count`` steps in place; returns the sum of log(1/c)."""
+    """Move U, and D if ``learn_d``, ``count`` steps in place.
+
+    Returns the sum of log(1/c) for U and zero for V; the sum of the Frobenius norms of G and the last of them.
+    """
     before = flush_denormals()
-    old, new, shrink = U, scratch.U, 0.0
+    old, new, shrink, gradient, gradients = U, scratch.U, 0.0, 0.0, 0.0
     for _ in range(count):
         _measure(old, D, old, entries, scratch.row, scratch.residual_u, scratch.residual_u)
         square = _move(old, D, old, step + step, neighbours, scratch.residual_u, new, scratch.gradient_d)
         if learn_d:
+            gradient = _norm(scratch.residual_u)
+            gradients += gradient
             _move_diagonal(D, step, scratch.gradient_d)
             shrink += _project(new, square, radius)
         old, new = new, old
     if count % 2:
         _copy(old, U)
     restore_denormals(before)
-    return shrink
+    return shrink, 0.0, gradients, gradient
 
 
 @_whole
 def rectangular_steps(U, D, V, step, radius, learn_d, count, entries, of_rows, of_columns, scratch):
-    """Move U and V, and D if ``learn_d``, ``count`` steps in place; returns the sum of log(1/c) over both."""
+    """The same for U and V; the sums of log(1/c) are those of both."""
     before = flush_denormals()
-    old_u, new_u, old_v, new_v, shrink = U, scratch.U, V, scratch.V, 0.0
+    old_u, new_u, old_v, new_v = U, scratch.U, V, scratch.V
+    shrink_u, shrink_v, gradient, gradients = 0.0, 0.0, 0.0, 0.0
     for _ in range(count):
         _measure(old_u, D, old_v, entries, scratch.row, scratch.residual_u, scratch.residual_v)
         square_v = _move(old_v, D, old_u, step, of_columns, scratch.residual_v, new_v, scratch.gradient_d)
         square_u = _move(old_u, D, old_v, step, of_rows, scratch.residual_u, new_u, scratch.gradient_d)
         if learn_d:
+            gradient = _norm(scratch.residual_u)
+            gradients += gradient
             _move_diagonal(D, step, scratch.gradient_d)
-            shrink += _project(new_u, square_u, radius) + _project(new_v, square_v, radius)
+            shrink_u += _project(new_u, square_u, radius)
+            shrink_v += _project(new_v, square_v, radius)
         old_u, new_u, old_v, new_v = new_u, old_u, new_v, old_v
     if count % 2:
         _copy(old_u, U)
         _copy(old_v, V)
     restore_denormals(before)
-    return shrink
+    return shrink_u, shrink_v, gradients, gradient
