@@ -211,13 +211,14 @@ def descend(
     with torch.no_grad():
         for k in sorted(grid | {iterations}):
             factors, shrunk = advance(factors, k - 1 - done)
-            shrink = shrink + shrunk
+            shrink, done = shrink + shrunk, k - 1
             if k in grid:
                 recorder.take(k, problem.objective(*(factors.get(name) for name in "UDV")), factors, shrink)
-            previous, (factors, shrunk) = factors, advance(factors, 1)
-            shrink, done = shrink + shrunk, k
-            if stop_when_stalled and k in grid and bool((_stands_still(previous, factors) | _broken(factors)).all()):
-                break
+            if stop_when_stalled or k == iterations:  # one update by itself, to see whether it moves anything
+                previous, (factors, shrunk) = factors, advance(factors, 1)
+                shrink, done = shrink + shrunk, k
+                if bool((_stands_still(previous, factors) | _broken(factors)).all()):
+                    break
         final = problem.objective(*(factors.get(name) for name in "UDV"))
         status = _status(final, previous, factors, problem)
     return recorder.trace(final, factors, status, engine)

@@ -30,26 +30,32 @@ class Aside:
         self.gradient = np.inf  # Frobenius norm of G at the last step
         self.mistaken = 0.0  # exponent used up by columns set aside
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is NaN or inf is kept
     def kept(self, factors):
         """The columns that a step must move, shape (r,), for factors with D as a matrix of one row."""
         if "D" not in factors:
             return np.ones(factors["U"].shape[1], bool)
+        kept = _nonzero(factors)
+        slowest = self.rate * float(factors["D"].min()) * self.gradient * self.left
+        if slowest <= GROWTH:  # or every column may grow, however small
+            kept &= ~self._without_future(factors)
+        kept[np.argmax(kept)] = True  # the kernels want at least one
+        return kept
+
+    @np.errstate(over="ignore", invalid="ignore")  # what is NaN or inf has a future
+    def _without_future(self, factors):
         share, squares = self._sizes(factors)
         small = SMALL * np.finfo(factors["U"].dtype).eps
         unseen = (share <= small * share.max()) & (squares <= small * squares.sum(-1, keepdims=True)).all(0)
         growth = self._reach(factors, squares) * self.gradient * self.left
-        aside = unseen & (self.mistaken + growth <= GROWTH)
-        kept = ~(aside | ~factors["U"].any(0) & ~factors.get("V", factors["U"]).any(0))
-        kept[np.argmax(kept)] = True  # the kernels want at least one
-        return kept
+        return unseen & (self.mistaken + growth <= GROWTH)
 
     @np.errstate(over="ignore", invalid="ignore")
     def account(self, factors, kept, steps, gradients, gradient):
-        """Note that ``steps`` steps were made without the others, in which the norms of G summed to ``gradients``."""
-        if not kept.all():
+        """Note what ``steps`` steps with the columns ``kept`` met: the sum of the norms of G, and the last of them."""
+        aside = ~kept & _nonzero(factors)
+        if aside.any():
             _, squares = self._sizes(factors)
-            self.mistaken += float(self._reach(factors, squares)[~kept].max()) * gradients
+            self.mistaken += float(self._reach(factors, squares)[aside].max()) * gradients
         self.left, self.gradient = self.left - steps, gradient
 
     def _reach(self, factors, squares):
@@ -61,3 +67,7 @@ class Aside:
         """Each column's share of X, shape (r,), and its squared norm in each factor, shape (factors, r)."""
         squares = np.stack([np.sum(np.square(factors[name], dtype=float), axis=0) for name in factors if name != "D"])
         return factors["D"][0] * squares.max(0), squares
+
+
+def _nonzero(factors):
+    return factors["U"].any(0) | factors.get("V", factors["U"]).any(0)

@@ -1,5 +1,6 @@
 """Completion on the CPU: the runs of a batch over threads, each without the columns that no longer matter."""
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -105,7 +106,7 @@ def _packed(factor):
 
 def _aligned(shape, dtype):
     """Zeros that begin at a register's boundary: one that straddles two is twice as slow to read."""
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     space = np.zeros(size + REGISTER, np.uint8)
     first = -space.ctypes.data % REGISTER
     return space[first : first + size].view(dtype).reshape(shape)

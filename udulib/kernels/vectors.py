@@ -4,6 +4,9 @@ numba turns ``for`` loops into vector instructions where it can prove that it ma
 two loops. Here vectors are written out instead: ``load`` takes neighbouring columns of a matrix, ``add``, ``sub`` and
 ``mul`` act on each, ``total`` sums them. What a processor lacks LLVM makes of what it has: on AVX2 such a register is
 two, on NEON four.
+
+Compiled kernels are kept on disk beside the file that has them, and numba looks at changes in that file alone: after a
+change here or in ``denormals.py``, delete ``__pycache__`` or touch ``steps.py``.
 """
 
 from llvmlite import ir
