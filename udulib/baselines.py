@@ -22,6 +22,7 @@ from udulib.spectra import product
 from udulib.stopping import rank_plateau
 from udulib.streams import generator
 
+EXACT = 1e-22  # misfit over the data's square that counts as zero
 TINY_RIDGE = 1e-12  # of a row's mean squared weight, so that a row with few entries still has one answer
 
 
@@ -153,7 +154,7 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
     sweeps : int, default 100
         At most; each updates both factors.
     tol : float, default 1e-6
-        Stop when a sweep lowers the misfit by less than this share. Zero: never.
+        Stop when a sweep lowers the misfit by less than this share, or when it is round-off. Zero: never.
     start : array, shape (c, rank), optional
         V to start from; random if left out.
     seed : int, default 0
@@ -198,7 +199,8 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
         objective.append(0.5 * float(misfit @ misfit))
         if watch is not None and watch(fit):
             break
-        if len(objective) > 1 and abs(objective[-2] - objective[-1]) < tol * objective[-2]:
+        slow = len(objective) > 1 and abs(objective[-2] - objective[-1]) < tol * objective[-2]
+        if tol and (slow or objective[-1] < EXACT * float(values @ values)):
             break
     return Fit({"U": U, "V": V}, np.array(objective))
 
