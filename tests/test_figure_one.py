@@ -1,4 +1,4 @@
-"""Figure 1 at its own size: what must hold on every one of five problems. Minutes, so it is not in the everyday suite."""
+"""Figure 1 at its own size: what must hold on every one of five problems. Too slow for the everyday suite."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_bm_keeps_a_tail(code_instance):
 
 
 def test_the_scaling_law_solves_the_text_s_instance():
-    """Radius and D0 = 3.574 (|X| / 137)^(1/3), the start and the step by the law (measured with |X| the operator norm)."""
+    """Radius and D0 are 3.574 (|X| / 137)^(1/3), |X| the operator norm; the start and the step follow the law."""
     problem, truth = ul.planted_completion(d=100, rank=3, observed=900, seed=SEEDS)
     s = truth.singular_values[:, 0] / 3
     trace = ul.descend(
