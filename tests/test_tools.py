@@ -13,7 +13,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, add_notebook
 
-from tools import execute, provenance, publish, run, stage, store
+from tools import check, execute, provenance, publish, run, stage, store
 from tools.tree import ToolError, write_whole
 
 
@@ -28,14 +28,15 @@ def edit(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-def stored(tree, name="01_one", size="ci", device="cpu"):
+def stored(tree, name="01_one", size="ci", device="cpu", value=3):
     """A finished run, put there without running anything."""
     notebook = tree.executed(size, name).with_name("new.ipynb")
     notebook.parent.mkdir(parents=True, exist_ok=True)
     code = nbformat.v4.new_code_cell("size", metadata={"tags": ["injected-parameters"]})
     notebook.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[code])))
     made = provenance.gather(tree, name, size, device, 1.0)
-    record = {"id": name, "size": size, "notebook": name, "seeds": [], "values": [3], "verdict": "reproduced"}
+    claim, verdict = f"rank-{name[:2]}", "reproduced" if value == 3 else "differs"
+    record = {"id": claim, "size": size, "notebook": name, "seeds": [], "values": [value], "verdict": verdict}
     store.put(tree, name, size, notebook, provenance.key(tree, name, size, device), made, [record])
 
 
@@ -262,10 +263,41 @@ def test_publish_copies_only_what_is_current(tree):
     stored(tree, "02_two")
     publish.publish(tree, "ci", "cpu", [])
     published = json.loads(tree.published("ci", "02_two").read_text())
-    assert published["records"][0]["id"] == "02_two" and published["provenance"]["size"] == "ci"
+    assert published["records"][0]["id"] == "rank-02" and published["provenance"]["size"] == "ci"
     edit(tree.source("02_two"), "# # Tiny", "# # Other")
     with pytest.raises(ToolError, match="not run at size ci on cpu since the last change: 02_two"):
         publish.publish(tree, "ci", "cpu", [])
+
+
+CLAIM = """
+- id: rank-NUMBER
+  paper: ours
+  where: here
+  statement: the rank is 3
+  quantity: rank
+  kind: deterministic
+  expected: {equals: 3}
+  observed: {ci: {min: LEAST, max: 3}}
+  notebook: NOTEBOOK
+  reason: as an example
+"""
+
+
+def test_check_is_red_when_a_claim_no_longer_holds_and_when_a_verdict_changes(tree, capsys):
+    """Green, then a value within its band with another verdict, then one outside of it, then none at all."""
+    claims = [("01", "01_one"), ("02", "02_two"), ("03", "03_not_written_yet")]
+    for least in (2, 3):
+        text = [CLAIM.replace("NUMBER", number).replace("NOTEBOOK", name) for number, name in claims]
+        (tree.root / "claims.yml").write_text("".join(text).replace("LEAST", str(least)))
+        for name in tree.names():
+            stored(tree, name)
+        publish.publish(tree, "ci", "cpu", [])
+        check.check(tree, "ci", "cpu", jobs=1)
+        assert "the ledger holds at size ci: 2 claims measured" in capsys.readouterr().out
+        stored(tree, "02_two", value=2)
+        with pytest.raises(ToolError, match="rank-02: the verdict is differs, the published one is reproduced") as red:
+            check.check(tree, "ci", "cpu", jobs=1)
+        assert ("rank-02: 2 left the observed band" in str(red.value)) == (least == 3)
 
 
 def test_provenance_says_whether_the_commit_holds_it_all(tree):
