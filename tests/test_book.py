@@ -82,8 +82,9 @@ def test_figures_of_notebooks_are_numbered(html):
 def test_every_public_name_is_documented(html):
     text = (html / "book" / "api.html").read_text()
     modules = [name for name in udulib.__all__ if type(getattr(udulib, name)) is type(udulib)]
-    names = set(udulib.__all__) - set(modules)
-    assert [name for name in sorted(names) if f'id="udulib.{name}"' not in text] == []
+    objects = {name: getattr(udulib, name) for name in udulib.__all__ if name not in modules}
+    places = {name: (f'id="udulib.{name}"', f'id="{found.__module__}.{name}"') for name, found in objects.items()}
+    assert [name for name, ids in places.items() if not any(id in text for id in ids)] == []
     assert [name for name in modules if f'"module-udulib.{name}"' not in text] == []
 
 
