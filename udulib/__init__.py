@@ -2,7 +2,7 @@
 
 import importlib
 
-from udulib import deep, figures, phase
+from udulib import deep, figures, fixed_points, phase
 from udulib.descent import Trace, descend
 from udulib.errors import InputError
 from udulib.ledger import Ledger
@@ -42,6 +42,7 @@ __all__ = [
     "descend",
     "effective_rank",
     "figures",
+    "fixed_points",
     "numerical_rank",
     "phase",
     "planted_completion",
