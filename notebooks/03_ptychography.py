@@ -56,6 +56,7 @@ from skimage import data, transform
 
 import udulib as ul
 from udulib.columns import live_columns
+from udulib.problems.ptychography import leading_vector
 
 settings = {
     "ci": {
@@ -489,8 +490,10 @@ if size != "ci":
 lens, lens_truth = planted(**settings["plain"], pupil="circular", theta=0.8 * theta)  # at theta, 0.1 is too long
 lens_run = run(lens, udu, iterations=settings["plain_iterations"], init_scale=1.0, seed=seeds)
 lens_errors = lens_truth.relative_error(lens_run)
-for seed, error, level in zip(seeds, lens_errors, tail(lens_run), strict=True):
-    print(f"seed {seed}: error {error:.3f}, σ₂/σ₁ {level:.0e}")
+brightest = np.abs(leading_vector(lens_run)).argmax(-1)  # of the spectrum that was found
+places = np.array(divmod(lens.samples.numpy()[brightest], settings["plain"]["side"])) - settings["plain"]["side"] // 2
+for seed, error, level, place in zip(seeds, lens_errors, tail(lens_run), places.T.tolist(), strict=True):
+    print(f"seed {seed}: error {error:.3f}, σ₂/σ₁ {level:.0e}, brightest sample {place} from the middle")
 
 # %%
 ledger.record("c-ptycho-plain-udu", lens_errors < FOUND, seeds=seeds)
@@ -510,14 +513,16 @@ axes[1, 0].set_ylabel("phase")
 ul.figures.show(
     fig,
     alt="Amplitude above and phase below, of the object on the left and as recovered by UDU with a plain lens on the "
-    "right, for the seed with the largest error: the recovered one is not the object.",
-    caption=f"A plain lens: the worst of {len(seeds)} seeds, with an error of {lens_errors.max():.2f} at rank one.",
+    "right, for the seed with the largest error: where UDU fails, the amplitude is coarse and the phase has a slope.",
+    caption=f"A plain lens: the worst of {len(seeds)} seeds. Its error is {lens_errors.max():.2f}, its rank one.",
     name="fig-ptychography-plain",
 )
 
 # %% [markdown]
-# Harder. Of the wrong answers each has rank one, fits the data badly, and stays: UDU has collapsed before it knew where
-# to. (The error can exceed 1: a wrong picture may have the right energy.)
+# Harder. Each wrong answer has rank one, fits the data badly, and stays. It is the object with its spectrum moved by one
+# sample, so that the picture's phase has a slope. Without random phases such a move turns the phases of the pictures,
+# which nobody sees, and changes their intensities only by what enters and leaves the windows: a near miss, and UDU has
+# collapsed before it could tell. (The error can exceed 1, since a wrong picture may have the right energy.)
 #
 # ## Dropping dead columns
 #
