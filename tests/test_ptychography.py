@@ -242,7 +242,7 @@ def test_a_ball_as_large_as_the_answer_has_no_effect():
         problem,
         ul.UDU(rank=4),
         step_size=0.1,
-        iterations=1000,
+        iterations=500,
         init_scale=1.0,
         seed=SEEDS,
         record_at=[],
