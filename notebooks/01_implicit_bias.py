@@ -106,9 +106,11 @@ settings
 #
 # With $G = \nabla f(X)$, symmetrised, one step of size $\eta$ is
 #
-# $$\text{BM:}\quad U \leftarrow U - 2\eta\, G U, \qquad\qquad
-# \text{UDU:}\quad U \leftarrow \Pi_\alpha\big(U - 2\eta\, G U D\big),\quad
-# D \leftarrow \max\big(D - \eta\,\mathrm{diag}(U^\top G U),\, 0\big).$$
+# $$\begin{aligned}
+# \text{BM:}\quad & U \leftarrow U - 2\eta\, G U, \\
+# \text{UDU:}\quad & U \leftarrow \Pi_\alpha\big(U - 2\eta\, G U D\big), \\
+# & D \leftarrow \max\big(D - \eta\,\mathrm{diag}(U^\top G U),\, 0\big).
+# \end{aligned}$$
 #
 # $\Pi_\alpha$ rescales $U$ to Frobenius norm $\alpha$ if it is longer. Both start from the same random $U_0$ with
 # $\|U_0\|_F = \xi$; UDU starts with $D_0 = I$ and has $\alpha = 1$.
