@@ -7,6 +7,7 @@ import torch
 import udulib as ul
 from udulib import phase
 from udulib.columns import live_columns
+from udulib.problems import ptychography
 from udulib.problems.base import Problem
 from udulib.problems.ptychography import leading_vector
 
@@ -127,6 +128,18 @@ def test_a_batch_is_each_run_alone():
     many = ul.descend(problem, ul.UDU(rank=2), seed=[0, 1, 2], **settings)
     one = ul.descend(alone, ul.UDU(rank=2), seed=1, **settings)
     np.testing.assert_allclose(many.factors["U"][1], one.factors["U"], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 1)])
+def test_a_batch_in_parts_is_the_batch(monkeypatch, batch):
+    """Stacked problems or one, with as many leading dimensions of U as they have, more, or none."""
+    for problem in (small(), small(seed=[0, 1, 2]), ul.stack([small(seed=[0, 1, 2])])):
+        U, D = normal((*batch, problem.shape[0], 2)), normal((*batch, 2), 1).real.abs()
+        whole = problem.gradient(U, D), problem.gradient(U)
+        with monkeypatch.context() as patch:
+            patch.setattr(ptychography, "PART", 0)
+            parts = problem.gradient(U, D), problem.gradient(U)
+        torch.testing.assert_close(parts, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_single_precision_agrees():

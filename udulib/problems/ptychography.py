@@ -5,6 +5,7 @@ intensity. With :math:`X = x x^{\mathsf H}` for the spectrum x the intensities a
 one of the same kind as completion or sensing. X itself (n x n for n samples of the spectrum) is never formed.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from udulib.problems.planted import Truth
 from udulib.streams import generator, seeds_array
 
 NORM_OF_DATA = 0.85  # ||b||^2 over theta at the answer; 0.91 to 0.95 with random pupils, 0.78 to 0.86 with a plain lens
+PART = 2**18  # complex numbers in the pictures of all columns up to which a batch is one: beyond, caches overflow
 
 
 class Ptychography(Problem):
@@ -92,10 +94,25 @@ class Ptychography(Problem):
     def gradient(self, U, D=None, V=None):
         if V is not None:
             return super().gradient(U, D, V)
+        batch = torch.broadcast_shapes(U.shape[:-2], self.batch_shape)
+        if batch and U.device.type == "cpu" and math.prod(batch) * U.shape[-1] * len(self.windows) > PART:
+            return self._gradient_in_parts(U, D, batch)
         fields = self._fields(U)  # (*, r, L, w, w): each column is transformed once, for the intensities and for GU
         residual = self._intensities(fields, D) - self.b
         GU = self._fold(fields, residual)
         return half_square(residual), GU, GU
+
+    def _gradient_in_parts(self, U, D, batch):
+        """One entry of the batch's first dimension after the other."""
+        U, D = U.expand(*batch, *U.shape[-2:]), None if D is None else D.expand(*batch, -1)
+        parts = []
+        for i in range(batch[0]):
+            stacked = len(self.batch_shape) == len(batch)
+            k = min(i, self.batch_shape[0] - 1) if stacked else 0  # a first dimension of one serves all
+            problem = self._mapped(lambda name: getattr(self, name)[k], self.arrays) if stacked else self  # noqa: B023
+            parts.append(problem.gradient(U[i], None if D is None else D[i]))
+        objective, GU = (torch.stack(column) for column in list(zip(*parts, strict=True))[:2])
+        return objective, GU, GU
 
     def objective(self, U, D=None, V=None):
         if V is not None:
