@@ -16,7 +16,8 @@ from tools.tree import Tree, write_whole
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-GIVEN = ("torch", "numpy", "matplotlib", "ipykernel", "nbclient")  # what Colab has, as far as a notebook needs it
+GIVEN = ("torch", "numpy", "matplotlib", "ipykernel", "nbclient")  # what Colab has, as far as every notebook needs it
+MORE = {"03_ptychography": ["scikit-image"]}  # and what one of them needs besides
 
 COLAB = """import sys, types
 google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
@@ -37,9 +38,13 @@ def python(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab") / "env"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    constraints = ROOT / "constraints.txt"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", constraints, *GIVEN], check=True)
+    install(python, *GIVEN)
     return python
+
+
+def install(python, *packages):
+    constraints = ROOT / "constraints.txt"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "-c", constraints, *packages], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,8 @@ def compared(path):
 @pytest.mark.parametrize("name", Tree().names())
 def test_a_notebook_runs_alone(name, tmp_path, python, source, environment):
     """It installs udulib, leaves torch and numpy as they are, gives the committed verdicts, and leaves no files."""
+    if name in MORE:
+        install(python, *MORE[name])
     before, empty = versions(python), tmp_path / "empty"
     empty.mkdir()
     shutil.copy(Tree().pair(name), empty)
