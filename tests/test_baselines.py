@@ -102,6 +102,13 @@ def test_als_answers_for_rows_and_columns_without_entries():
     assert not fit.product()[2].any() and not fit.product()[:, 2].any()
 
 
+def test_als_is_the_same_row_by_row(monkeypatch):
+    problem = noisy()
+    dense = baselines.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0)
+    monkeypatch.setattr(baselines, "DENSE_UP_TO", 0)
+    assert baselines.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0).product() == pytest.approx(dense.product())
+
+
 def test_als_stops_when_the_watcher_says_so():
     assert len(baselines.als(noisy(), 3, watch=lambda fit: len(fit.objective) == 2).objective) == 3
 

@@ -52,6 +52,24 @@ def test_no_shrink_is_expected_from_a_start_as_large_as_the_solution():
     assert radius.expected_shrink(SPECTRUM, 1.0, 5.9) > 0
 
 
+def test_the_last_column_comes_back_when_expected():
+    """Within a factor of 2, for a weak and a strong bias and two D0: the waits differ twentyfold."""
+    problem, _ = planted(d=30, rank=3, observed=270, spectrum=SPECTRUM, seed=0)
+    kappa, delta = (grid.ravel() for grid in np.meshgrid([7.0, 12.0], [0.5, 2.0]))
+    alpha = np.cbrt(radius.bias_strength(SPECTRUM, 1.0) / kappa)
+    step = 0.5 * radius.largest_step(np.array(SPECTRUM), alpha, 0.5)
+    wait = radius.expected_wait(np.array(SPECTRUM), alpha, delta * alpha, step, share=0.3)
+    settings = SimpleNamespace(settings=dict(step_size=step, init_scale=0.1 * alpha, d_init=delta * alpha))
+    trace = run(
+        problem, ul.UDU(rank=30, radius=alpha), settings, 16_000, record_at=np.geomspace(300, 16_000, 60, dtype=int)
+    )
+    back = ul.numerical_rank(trace.spectra, rtol=0.03) >= 3  # (4, T)
+    assert back.any(axis=-1).all()
+    measured = trace.iteration[np.argmax(back, axis=-1)]
+    assert wait.max() > 10 * wait.min()
+    assert (np.abs(np.log2(measured / wait)) < 1).all(), (measured, wait)
+
+
 def test_largest_step_parts_rest_from_oscillation():
     """Below it the misfit never rises; four times above it rises again and again."""
     problem, _ = planted(d=30, rank=2, observed=450, spectrum=(1.0, 1.0), seed=0)

@@ -23,6 +23,7 @@ from udulib.stopping import rank_plateau
 from udulib.streams import generator
 
 EXACT = 1e-22  # misfit over the data's square that counts as zero
+DENSE_UP_TO = 100_000  # entries of X up to which least squares works on the whole matrix, not row by row
 TINY_RIDGE = 1e-12  # of a row's mean squared weight, so that a row with few entries still has one answer
 
 
@@ -186,7 +187,7 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
         rows, cols = np.append(rows, cols[off]), np.append(cols, rows[off])
         values = np.append(values, values[off])
     d, c = problem.shape
-    by_row, by_col = _Grouped(rows, cols, values, d), _Grouped(cols, rows, values, c)
+    by_row, by_col = _Grouped(rows, cols, values, (d, c)), _Grouped(cols, rows, values, (c, d))
     V = generator("als", seed).standard_normal((c, rank)) / np.sqrt(c) if start is None else np.asarray(start, float)
     if V.shape != (c, rank):
         raise InputError(f"start is V, of shape {(c, rank)}; got {V.shape}")
@@ -206,22 +207,24 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
 
 
 class _Grouped:
-    """Entries sorted by row, and the least-squares problem of each row."""
+    """Entries by row, and the least-squares problem of each row."""
 
-    def __init__(self, rows, cols, values, size):
+    def __init__(self, rows, cols, values, shape):
+        self.counts = np.bincount(rows, minlength=shape[0])
+        self.dense = shape[0] * shape[1] <= DENSE_UP_TO
+        if self.dense:
+            self.seen, self.filled = np.zeros(shape), np.zeros(shape)
+            np.add.at(self.seen, (rows, cols), 1.0)
+            np.add.at(self.filled, (rows, cols), values)
+            return
         order = np.argsort(rows, kind="stable")
-        self.counts = np.bincount(rows, minlength=size)
         ends = np.cumsum(self.counts)
         self.slices = [slice(e - n, e) for n, e in zip(self.counts, ends, strict=True)]
         self.cols, self.values = cols[order], values[order]
 
     def solve(self, V, ridge, weighted):
         r = V.shape[1]
-        gram, right = np.empty((len(self.slices), r, r)), np.empty((len(self.slices), r))
-        gathered = V[self.cols]  # (n, r)
-        for i, own in enumerate(self.slices):
-            gram[i] = gathered[own].T @ gathered[own]
-            right[i] = gathered[own].T @ self.values[own]
+        gram, right = self._dense(V) if self.dense else self._row_by_row(V)
         weight = ridge * (self.counts if weighted else np.ones_like(self.counts))
         diagonal = np.arange(r)
         least = TINY_RIDGE * np.trace(gram, axis1=1, axis2=2) / r
@@ -229,6 +232,20 @@ class _Grouped:
         empty = ~gram.any(axis=(1, 2))  # a row whose entries meet nothing but zeros of V
         gram[empty] = np.eye(r)
         return np.linalg.solve(gram, right[..., None])[..., 0]
+
+    def _dense(self, V):
+        r = V.shape[1]
+        squares = (V[:, :, None] * V[:, None, :]).reshape(len(V), r * r)
+        return (self.seen @ squares).reshape(-1, r, r), self.filled @ V
+
+    def _row_by_row(self, V):
+        r = V.shape[1]
+        gram, right = np.empty((len(self.slices), r, r)), np.empty((len(self.slices), r))
+        gathered = V[self.cols]  # (n, r)
+        for i, own in enumerate(self.slices):
+            gram[i] = gathered[own].T @ gathered[own]
+            right[i] = gathered[own].T @ self.values[own]
+        return gram, right
 
 
 # The recipe ----------------------------------------------------------------------------------------------------------

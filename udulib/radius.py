@@ -99,6 +99,46 @@ def expected_shrink(singular_values, radius, d_init):
     return np.maximum(bias_strength(singular_values, radius) ** 2 - k * start**2, 0.0)
 
 
+def expected_wait(singular_values, radius, d_init, step_size, share):
+    r"""Iterations until the last column comes back: the price of a strong bias.
+
+    While the first k - 1 columns rest, the last one has been shrunk by :math:`e^{-K'}`, with
+    :math:`K' = (k-1)\,\big((\sigma_1 + \dots + \sigma_{k-1})^2/\alpha^6 - D_0^2/\alpha^2\big)`, and grows back at the
+    rate :math:`2\,\lambda\,p\,\sigma_k` a unit of time, where :math:`\lambda \approx D_0` and p is the share of entries
+    observed. So it takes :math:`K' / (2\,\eta\,D_0\,p\,\sigma_k)` iterations.
+
+    Parameters
+    ----------
+    singular_values : array, shape (\*, k), descending
+        Of the X to be found.
+    radius, d_init, step_size : float or array
+        As given to the run; they broadcast with the leading dimensions of ``singular_values``.
+    share : float or array
+        Entries observed over all entries.
+
+    Returns
+    -------
+    array, shape (\*,)
+        Zero for k = 1.
+
+    Raises
+    ------
+    InputError
+        Values that are not positive.
+
+    Examples
+    --------
+    >>> float(expected_wait([2.0, 1.0], radius=1.0, d_init=1.0, step_size=0.1, share=0.5))
+    30.0
+    """
+    s = positive_array("singular_values", singular_values)
+    d_init, rate = positive_array("d_init", d_init), positive_array("step_size", step_size)
+    rate = 2 * rate * d_init * positive_array("share", share) * s[..., -1]
+    before = s[..., :-1]
+    shrink = expected_shrink(before, radius, d_init) if before.shape[-1] else 0.0
+    return shrink / rate
+
+
 def largest_step(singular_values, radius, density):
     r"""An estimate of the largest step size at which a converged run does not oscillate.
 

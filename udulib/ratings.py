@@ -256,7 +256,7 @@ class _SoftImpute(_Method):
         return {"penalty": float(scale.noise * 0.15 ** (1 - part))}
 
     def fit(self, problem, settings, watch=None):
-        fit = baselines.soft_impute(problem, settings["penalty"], rank=COLUMNS, sweeps=100, tol=1e-4)
+        fit = baselines.soft_impute(problem, settings["penalty"], rank=COLUMNS, sweeps=100, tol=1e-3)
         return fit, {} if watch else None, _misfit(fit, watch) if watch else None
 
 
