@@ -1,6 +1,7 @@
 """What a newcomer meets first: the environments, the README, the workflows. They agree with one another."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -49,6 +50,56 @@ def test_this_environment_is_the_pinned_one():
     installed = {canonicalize_name(found.name): Version(found.version).public for found in metadata.distributions()}
     differ = {name: (installed[name], pin) for name, pin in PINS.items() if installed.get(name, pin) != pin}
     assert not differ
+
+
+# make -----------------------------------------------------------------------------------------------------------------
+
+PYTHON = """#!/bin/sh
+if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi
+echo "$@" >> log
+[ ! -e broken ]
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """make in a folder of its own, with a Python that only writes down what it is asked; returns status and log."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+
+    def run(*arguments):
+        (tmp_path / "log").write_text("")
+        command = ["make", "PYTHON=./python", ".venv/installed", *arguments]
+        status = subprocess.run(command, cwd=tmp_path, capture_output=True).returncode
+        return status, (tmp_path / "log").read_text().splitlines()
+
+    return run
+
+
+def test_make_installs_torch_first_and_nothing_twice(make):
+    status, log = make()
+    assert status == 0 and "venv" in log[0]
+    assert re.search(r"-c constraints.txt --no-deps +torch$", log[1]) and "-e .[fast,book,test]" in log[-1]
+    assert make() == (0, [])
+
+
+def test_make_takes_the_small_torch_from_its_own_index(make):
+    _, log = make("TORCH=cpu")
+    assert [line for line in log if "--index-url https://download.pytorch.org/whl/cpu torch" in line] == [log[1]]
+
+
+def test_make_does_not_take_a_broken_environment_for_a_whole_one(make, tmp_path):
+    """After a failure the next make goes on; after a kill, which nothing announces, it begins anew."""
+    (tmp_path / "broken").touch()
+    assert make()[0] != 0 and not (tmp_path / ".venv" / "installed").exists()
+    (tmp_path / "broken").unlink()
+    (tmp_path / ".venv" / "kept").touch()
+    assert make()[0] == 0 and (tmp_path / ".venv" / "kept").exists()
+    (tmp_path / ".venv" / "installed").unlink()
+    (tmp_path / ".venv" / "installing").touch()
+    assert make()[0] == 0 and not (tmp_path / ".venv" / "kept").exists()
 
 
 # conda ----------------------------------------------------------------------------------------------------------------
