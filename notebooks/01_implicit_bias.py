@@ -403,7 +403,7 @@ ledger.record("c-columns-underflow", (size_of == 0).sum(-1) + (D == 0).sum(-1), 
 # %%
 text_problem, text_truth = ul.planted_completion(d=d, rank=rank, observed=settings["observed"], seed=seeds)
 text_steps = base * np.array([1.0, 0.1, 0.01])
-as_in_text = {"step_size": text_steps[:, None], "iterations": settings["text_iterations"] // 10}
+as_in_text = {"step_size": text_steps[:, None], "iterations": settings["text_iterations"] // 10, "record_at": []}
 text_udu = run(udu, text_problem, **as_in_text)
 text_bm = run(bm, text_problem, step_size=base, iterations=200)
 text_ranks = ul.numerical_rank(text_udu.singular_values, rtol=1e-8)  # (steps, seeds)
@@ -463,6 +463,7 @@ rescaled = run(
     init_scale=base_scale * s ** (1 / 3),
     d_init=s ** (1 / 3),
     iterations=settings["text_iterations"],
+    record_at=[],
 )
 fig, axis = plt.subplots()
 shown = slice(0, 12)
@@ -557,7 +558,7 @@ ledger.record("a-noise-bm-residual", noisy_bm.final_objective[1] / noisy_udu.fin
 
 # %%
 small_truth = ul.planted_completion(d, rank, settings["observed"], tuple(np.array(spectrum) / np.linalg.norm(spectrum)), seed=seeds)
-limit = {"iterations": settings["limit_iterations"]}
+limit = {"iterations": settings["limit_iterations"], "record_at": []}
 large = base * np.array([5.0, 10.0, 20.0])  # 0.5, 1 and 2 at the paper's size
 limits = {
     **{f"step size {eta:g}": (run(udu, **limit, step_size=eta), truth) for eta in large},
@@ -565,7 +566,7 @@ limits = {
     "radius 2": (run(ul.UDU(rank=d, radius=2.0), **limit), truth),
     "radius 3": (run(ul.UDU(rank=d, radius=3.0), **limit), truth),
     "‖X♮‖ = 1": (run(udu, small_truth[0], **limit), small_truth[1]),
-    "BM, ξ = 1e-50": (run(bm, iterations=2 * limit["iterations"], init_scale=1e-50, step_size=3 * base), truth),
+    "BM, ξ = 1e-50": (run(bm, **limit | {"iterations": 20_000}, init_scale=1e-50, step_size=3 * base), truth),
 }
 
 
