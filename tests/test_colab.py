@@ -38,6 +38,8 @@ def python(tmp_path_factory):
     folder = tmp_path_factory.mktemp("colab") / "env"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
+    if os.environ.get("TORCH") == "cpu":  # as make takes it
+        install(python, "--no-deps", "--index-url", "https://download.pytorch.org/whl/cpu", "torch")
     install(python, *GIVEN)
     return python
 
