@@ -83,15 +83,14 @@ def alternating_projection(problem, start="flat", iterations=300, momentum=0.0, 
         raise InputError(f"momentum is at least 0 and below 1; got {momentum}")
     problem, x = _begin(problem, start, seed, device, dtype)
     coverage = _coverage(problem)  # (*, n)
-    moduli = _pictures(problem).sqrt()
+    moduli = problem._as_pictures(problem.b.sqrt())  # (*, 1, L, w, w)
     state = {"previous": x}
 
     def update(x):
         ahead = x + momentum * (x - state["previous"]) if momentum else x
         state["previous"] = x
         fields = problem._fields(ahead[..., None])  # (*, 1, L, w, w)
-        ratio = (moduli / _positive(fields.abs().squeeze(-4))).flatten(-3)  # (*, m)
-        return problem._fold(fields, ratio)[..., 0] / coverage
+        return problem._fold(fields * (moduli / _positive(fields.abs())))[..., 0] / coverage
 
     return _iterate(update, x, iterations)
 
@@ -135,7 +134,7 @@ def pie(problem, start="flat", iterations=100, step_size=1.0, seed=0, device="au
     problem, x = _begin(problem, start, seed, device, dtype)
     count, side = problem.pupils.shape[-3], problem.pupils.shape[-1]
     windows = problem.windows.view(count, side * side)
-    moduli = _pictures(problem).sqrt()
+    moduli = problem.b.sqrt().unflatten(-1, problem.pupils.shape[-3:])  # (*, L, w, w)
     back = beta * problem.pupils.conj() / problem.pupils.abs().square().amax((-2, -1), keepdim=True)
     rng = generator("order", seeds_array(seed).flat[0])
 
@@ -253,10 +252,6 @@ def _iterate(update, x, iterations):
             if k in kept:
                 estimates.append(x.numpy(force=True))
     return Retrieval(kept, np.stack(estimates, axis=-2))
-
-
-def _pictures(problem):
-    return problem.b.unflatten(-1, problem.pupils.shape[-3:])  # (*, L, w, w)
 
 
 def _coverage(problem):
