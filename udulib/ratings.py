@@ -6,7 +6,6 @@ chosen by validation too, at no extra cost. The best run's settings are then fit
 together, split by split, and tested once. No test rating is ever scored while tuning.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 
@@ -15,7 +14,6 @@ import numpy as np
 from udulib import baselines, data
 from udulib.descent import descend
 from udulib.errors import InputError
-from udulib.ledger import home
 from udulib.models import UDV, UV
 from udulib.problems import Completion
 from udulib.radius import estimated_spectrum
@@ -378,33 +376,6 @@ def tune(method, ratings, centred=True, budget=BUDGET):
         )
     best = min((run for run in runs if run["validation"] is not None), key=lambda run: run["validation"])
     return {"method": method, "centred": centred, "runs": runs, "chosen": best["settings"]}
-
-
-def log_path(core=False):
-    """Where the committed tuning log lies: beside the published results, in the checkout or in the package."""
-    return home() / "results" / "tuning" / ("movielens-100k-core.json" if core else "movielens-100k.json")
-
-
-def read_logs(core=False):
-    """The committed tuning logs.
-
-    Parameters
-    ----------
-    core : bool, default False
-        Those of the small version.
-
-    Returns
-    -------
-    list of dict
-        As :func:`tune` returns them.
-
-    Examples
-    --------
-    >>> logs = read_logs()
-    >>> all(len(log["runs"]) == BUDGET for log in logs)
-    True
-    """
-    return json.loads(log_path(core).read_text(encoding="utf-8"))["logs"]
 
 
 @dataclass(frozen=True)
