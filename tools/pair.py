@@ -12,7 +12,7 @@ from tools.tree import ToolError, arguments, main, write_whole
 
 TEMPLATE = Path(__file__).with_name("setup_cell.txt")
 SETUP = re.compile(r'^(# %% tags=\["setup", "hide-cell"\]\n)(.*?)(?=^# %%|\Z)', re.M | re.S)
-CELL_METADATA = ("tags", "mystnb")
+CELL_METADATA = ("tags",)
 IMAGE = re.compile(r'"image/png": "[^"]*"')
 MACHINE = re.compile(r"(/home/|/root/|/Users/|/tmp/|site-packages|ipykernel_\d|\b0x[0-9a-f]{8,})")
 
