@@ -80,6 +80,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { test -x $(PY) || $(PYTHON) -m venv $(VENV); } && \
 	  $(PIP) --no-deps $(TORCH_INDEX) torch && \
 	  $(PIP) hatchling && \
-	  $(PIP) --no-build-isolation -e ".[fast,book,test]"; \
+	  $(PIP) --no-build-isolation -e ".[fast,lora,cluster,book,test]"; \
 	} || { rm -f $(VENV)/installing; exit 1; }; \
 	touch $@ && rm $(VENV)/installing && $(call SECONDS_SINCE,environment)

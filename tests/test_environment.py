@@ -81,7 +81,7 @@ def make(tmp_path):
 def test_make_installs_torch_first_and_nothing_twice(make):
     status, log = make()
     assert status == 0 and "venv" in log[0]
-    assert re.search(r"-c constraints.txt --no-deps +torch$", log[1]) and "-e .[fast,book,test]" in log[-1]
+    assert re.search(r"-c constraints.txt --no-deps +torch$", log[1]) and "-e .[fast,lora,cluster,book,test]" in log[-1]
     assert make() == (0, [])
 
 
@@ -135,7 +135,7 @@ def test_conda_python_is_one_that_the_project_takes():
 
 def test_conda_leaves_the_rest_to_pip_and_the_constraints():
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
-    assert pip == ["--constraint constraints.txt", "--editable .[fast,book,test]"]
+    assert pip == ["--constraint constraints.txt", "--editable .[fast,lora,cluster,book,test]"]
 
 
 def test_a_wrong_conda_spec_would_be_found():
