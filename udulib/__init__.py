@@ -2,7 +2,7 @@
 
 import importlib
 
-from udulib import deep, figures, fixed_points, phase
+from udulib import deep, figures, fixed_points, phase, sweep
 from udulib.descent import Trace, descend
 from udulib.errors import InputError
 from udulib.ledger import Ledger
@@ -50,6 +50,7 @@ __all__ = [
     "planted_sensing",
     "singular_values",
     "stack",
+    "sweep",
 ]
 
 
