@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import nbformat
@@ -59,6 +60,29 @@ def test_only_what_has_changed_runs(tree, capfd):
     assert made["provenance"]["size"] == "ci" and made["provenance"]["duration_seconds"] > 0
     names = {path.name for path in tree.executed("ci", "_").parent.iterdir()}
     assert names == {"01_one.ipynb", "01_one.json", "02_two.ipynb", "02_two.json"}
+
+
+def test_notebooks_share_the_cores_and_one_that_runs_alone_has_them_all(tree, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert [run.environment(beside)["OMP_NUM_THREADS"] for beside in (1, 2, 8)] == ["4", "2", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # whoever sets it is heard
+    assert run.environment(1)["OMP_NUM_THREADS"] == "3"
+    add_notebook(tree.root, "03_three")
+    beside, both_run = {}, threading.Barrier(2)
+
+    def one(tree, name, size, device, count):
+        beside[name] = count
+        if name != "03_three":
+            both_run.wait(timeout=60)
+            time.sleep(0.2 * (name == "02_two"))  # and 03_three begins beside it
+        return True
+
+    monkeypatch.setattr(run, "run_one", one)
+    run.run(tree, "ci", "cpu", jobs=2)
+    assert beside == {"01_one": 2, "02_two": 2, "03_three": 2}
+    run.run(tree, "ci", "cpu", jobs=2, names=["03_three"])
+    assert beside["03_three"] == 1
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from tools.store import fresh, sweep
 from tools.tree import HERE, ToolError, arguments, main, read_json
 
 
-def environment(jobs):
-    """Notebooks that run side by side share the cores: one thread each."""
-    threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
-    return {**os.environ, **threads} if jobs > 1 else dict(os.environ)
+def environment(beside):
+    """Notebooks that run side by side, ``beside`` of them, share the cores; one that runs alone has them all."""
+    threads = max(1, os.cpu_count() // beside)
+    return {**{f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}, **os.environ}
 
 
 def last_duration(tree, name, size):
@@ -22,12 +22,12 @@ def last_duration(tree, name, size):
     return stored.get("provenance", {}).get("duration_seconds", float("inf"))
 
 
-def run_one(tree, name, size, device, jobs):
-    """Run one notebook in a process of its own. True if its result is whole."""
+def run_one(tree, name, size, device, beside):
+    """Run one notebook in a process of its own, at most ``beside`` of them at a time. True if its result is whole."""
     print(f"  {name}  starts at size {size} on {device}", flush=True)
     start = time.monotonic()
     command = [sys.executable, "-m", "tools.execute", "--root", tree.root, "--size", size, "--device", device, name]
-    done = subprocess.run(command, cwd=HERE, env=environment(jobs)).returncode == 0
+    done = subprocess.run(command, cwd=HERE, env=environment(beside)).returncode == 0
     print(f"  {name}  {'done' if done else 'FAILED'} after {time.monotonic() - start:.0f} s", flush=True)
     return done
 
@@ -44,8 +44,15 @@ def run(tree, size, device="auto", jobs=2, names=()):
     for name in sorted(set(names) - set(stale)):
         print(f"  {name}  unchanged", flush=True)
     stale.sort(key=lambda name: -last_duration(tree, name, size))
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
-        done = list(pool.map(lambda name: run_one(tree, name, size, device, jobs), stale))
+    unfinished, jobs = set(stale), max(1, jobs)
+
+    def one(name):
+        done = run_one(tree, name, size, device, min(jobs, len(unfinished)))
+        unfinished.discard(name)
+        return done
+
+    with ThreadPoolExecutor(jobs) as pool:
+        done = list(pool.map(one, stale))
     failed = [name for name, whole in zip(stale, done, strict=True) if not whole]
     if failed:
         raise ToolError(f"{len(failed)} of {len(names)} notebooks failed at size {size}: {', '.join(failed)}")
