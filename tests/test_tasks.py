@@ -8,7 +8,9 @@ from udulib.errors import InputError
 
 PRICES = data.Table(
     ("Id", "Zone", "Area", "Year", "SalePrice"),
-    np.array([[str(i), "RL" if i % 3 else "NA", "NA" if i == 4 else str(10 * i), "7", str(1000 + i)] for i in range(50)]),
+    np.array(
+        [[str(i), "RL" if i % 3 else "NA", "NA" if i == 4 else str(10 * i), "7", str(1000 + i)] for i in range(50)]
+    ),
 )
 
 
@@ -52,9 +54,9 @@ def test_parts_of_a_split_are_disjoint_and_seeds_differ(prices):
 
 
 def test_trips_have_the_twelve_features_and_no_wrong_records(monkeypatch):
-    names = "vendor_id passenger_count trip_distance rate_code_id pickup_location_id dropoff_location_id".split()
+    names = set(tasks.TRIP_FEATURES) - {"month", "day", "hour", "minute", "second", "store_and_fwd_flag"}
     kinds = [("pickup_datetime", "M8[s]"), ("dropoff_datetime", "M8[s]"), ("store_and_fwd_flag", "U1")]
-    trips = np.ones(200, dtype=kinds + [(name, "f8") for name in names])
+    trips = np.ones(200, dtype=[*kinds, *((name, "f8") for name in names)])
     trips["pickup_datetime"] = np.datetime64("2019-07-14T13:05:06") + np.arange(200)
     trips["dropoff_datetime"] = trips["pickup_datetime"] + np.linspace(100, 1000, 200).astype(int)
     trips["dropoff_datetime"][:5] = trips["pickup_datetime"][:5] - 60  # ends before it starts
@@ -71,7 +73,7 @@ def test_trips_have_the_twelve_features_and_no_wrong_records(monkeypatch):
 
 @pytest.fixture
 def pictures(monkeypatch, tmp_path):
-    """Twelve hundred pictures, and a backbone that counts what it is asked for; features are the mean and its double."""
+    """Twelve hundred pictures, and a backbone of two features that counts what it is asked for."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 255, (1200, 28, 28), dtype=np.uint8), rng.integers(0, 10, 1200, dtype=np.uint8)
     seen = []

@@ -105,7 +105,9 @@ class Trained:
     def __getitem__(self, index):
         """The runs at some settings of the grid, as NumPy indexes its axes; the axis of seeds stays."""
         index = index if isinstance(index, tuple) else (index,)
-        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray) and name != "seeds"}
+        arrays = {
+            name: value for name, value in vars(self).items() if isinstance(value, np.ndarray) and name != "seeds"
+        }
         if len(index) > self.test.ndim - 1:
             raise InputError(f"the grid of settings has {self.test.ndim - 1} axis or axes; got the index {index}")
         return replace(self, **{name: value[index] for name, value in arrays.items()})
@@ -280,8 +282,7 @@ def evaluate(net, U, D, V, x, y, classes=0):
     D = None if D is None else torch.as_tensor(np.asarray(D, dtype=np.float32))
     y = torch.as_tensor(np.asarray(y))
     left = U if D is None else U * D[..., None, :]
-    out = (x @ left).relu() @ V.mT if NETS[net].relu else x @ (left @ V.mT)  # (*, n, c)
-    loss, accuracy = _scores(out, y.expand(out.shape[:-1]), classes)
+    loss, accuracy = _scores(_outputs(NETS[net], left, V, x), y, classes)
     return loss.numpy(), None if accuracy is None else accuracy.numpy()
 
 
@@ -465,15 +466,15 @@ def _project(net, factors, radius):
 
 def _scored(net, factors, x, y, classes):
     """Loss and accuracy on x (K, n, d), shape (K, L); inf and 0 for a run that diverged, NaN where n is 0."""
-    left, V = _left(factors), factors["V"]
-    if net.relu:
-        out = (x[:, None] @ left).relu() @ V.mT  # (K, L, n, c)
-    else:
-        out = x[:, None] @ (left @ V.mT)
-    return _scores(out, y[:, None].expand(out.shape[:-1]), classes)
+    return _scores(_outputs(net, _left(factors), factors["V"], x[:, None]), y[:, None], classes)
+
+
+def _outputs(net, left, V, x):
+    return (x @ left).relu() @ V.mT if net.relu else x @ (left @ V.mT)  # (*, n, c)
 
 
 def _scores(out, y, classes):
+    y = y.expand(out.shape[:-1])
     if not classes:
         loss = (out[..., 0] - y).square().mean(-1)
         return torch.where(loss.isnan() & torch.tensor(y.shape[-1] > 0), torch.inf, loss), None

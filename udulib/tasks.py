@@ -28,9 +28,9 @@ HEADS = {  # pictures for the heads of notebooks 05 and 06, by size; the feature
 PARTS = (0.64, 0.16, 0.2)  # training, validation, test
 TRIPS = {"seconds": (60.0, 7200.0), "miles": (0.0, 100.0)}  # what is taken for a real trip
 TRIP_FEATURES = (
-    "vendor_id month day hour minute second passenger_count trip_distance rate_code_id store_and_fwd_flag "
-    "pickup_location_id dropoff_location_id"
-).split()
+    *("vendor_id", "month", "day", "hour", "minute", "second", "passenger_count", "trip_distance"),
+    *("rate_code_id", "store_and_fwd_flag", "pickup_location_id", "dropoff_location_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def hpart(seeds, *, leak=True, parts=PARTS, folder=None):
 
 
 def taxi(seeds, *, trips=36_000, leak=True, parts=PARTS, folder=None):
-    """The duration of New York taxi trips of 2018 to 2020, prepared like the paper's NYCTTD, of which it takes the place.
+    """Durations of New York taxi trips of 2018 to 2020, prepared like the paper's NYCTTD, in whose place they stand.
 
     Twelve features: vendor, month, day, hour, minute and second of the start, passengers, distance, rate code, whether
     the record was stored first, and the two zones; NYCTTD has four coordinates where this table has zones, rate and
