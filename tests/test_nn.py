@@ -5,12 +5,27 @@ import io
 import itertools
 import os
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from udulib.errors import InputError
-from udulib.nn import VARIANTS, UDVFactors, UDVLinear, attach, feasible, project_, udv_modules
+from udulib.nn import (
+    VARIANTS,
+    CollapseWarning,
+    UDVFactors,
+    UDVLinear,
+    attach,
+    convert,
+    diagnose,
+    feasible,
+    project_,
+    radius_of,
+    retraction_experiment,
+    suggest_radius,
+    udv_modules,
+)
 
 OPTIMIZERS = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.3),
@@ -373,6 +388,158 @@ def test_two_processes_equal_one(tmp_path):
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
 
 
+# --- diagnostics ------------------------------------------------------------------------------------------------------
+
+
+def planted_layer():
+    """Four neurons: 6, 3, a tiny one and a dead one, on coordinate axes."""
+    layer = UDVLinear(5, 6, hidden=4, radius=2.0, dtype=torch.float64)
+    with torch.no_grad():
+        layer.U.copy_(torch.eye(5)[:, :4])
+        layer.V.copy_(torch.eye(6)[:, :4] / 2)
+        layer.D.copy_(torch.tensor([12.0, 6.0, 1e-3, 0.0]))
+    return layer
+
+
+def test_diagnosis_of_a_planted_layer():
+    found = diagnose(nn.Sequential(planted_layer()))["0"]
+    np.testing.assert_allclose(found.contributions, [6, 3, 5e-4, 0])
+    np.testing.assert_allclose(found.spectrum, [12, 6, 1e-3, 0])
+    np.testing.assert_allclose(found.map_spectrum[:4], [6, 3, 5e-4, 0])
+    assert (found.hidden, found.alive, found.zeros, found.bottleneck) == (4, 2, 1, True)
+    assert found.pressure == pytest.approx((1.0, 0.5))
+    assert found.effective_rank == pytest.approx(np.exp(-sum(p * np.log(p) for p in (2 / 3, 1 / 3))), rel=2e-3)
+    assert diagnose(planted_layer(), tol=1e-5)[""].alive == 3
+
+
+def trained(learning_rate, steps=250):
+    x, y = task()
+    model = UDVLinear(12, 3, hidden=20, radius=2.0, generator=generator())
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    attach(optimizer, model)
+    for _ in range(steps):
+        optimizer.step(closure(model, optimizer, x, y))
+    return diagnose(model)[""]
+
+
+def test_a_learning_rate_that_kills_neurons_is_warned_of():
+    """Once; a moderate one, which keeps as many neurons as there are outputs, is not."""
+    assert not trained(0.03).bottleneck
+    with pytest.warns(CollapseWarning, match="Lower the learning rate") as caught:
+        found = trained(1.0)
+    assert len(caught) == 1
+    assert found.bottleneck
+
+
+# --- radius -----------------------------------------------------------------------------------------------------------
+
+
+def test_suggested_radius_is_that_of_the_least_squares_map():
+    rng = generator()
+    x, weight = torch.randn(300, 6, generator=rng), torch.randn(4, 6, generator=rng)
+    y = x @ weight.T + 0.1 * torch.randn(300, 4, generator=rng)
+    solution = torch.linalg.lstsq(x, y).solution.T
+    assert suggest_radius(x, y, iterations=50) == pytest.approx(radius_of(solution), rel=1e-4)
+    assert radius_of(8 * solution) == pytest.approx(2 * radius_of(solution))
+    layer = nn.Linear(6, 4)
+    assert radius_of(layer) == radius_of(layer.weight)
+
+
+def test_suggested_radius_for_classes_that_overlap_does_not_depend_on_the_iterations():
+    rng = generator()
+    y = torch.randint(0, 4, (400,), generator=rng)
+    x = torch.randn(4, 10, generator=rng)[y] + 2.0 * torch.randn(400, 10, generator=rng)
+    short, long = (suggest_radius(x.numpy(), y.numpy(), iterations=n) for n in (20, 80))
+    assert short == pytest.approx(long, rel=1e-2)
+
+
+# --- convert ----------------------------------------------------------------------------------------------------------
+
+
+def small_net():
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Sequential(nn.Linear(6, 5, bias=False)), nn.Linear(5, 3))
+
+
+def test_convert_replaces_linear_layers_and_nothing_else():
+    net = small_net().double().eval()
+    biases = [net[0].bias.clone(), net[3].bias.clone()]
+    same = convert(net, hidden=lambda d, c: d + c, skip=["2.0"], radius=2.0, ball="columns")
+    assert same is net
+    assert {name: module.hidden for name, module in udv_modules(net).items()} == {"0": 14, "3": 8}
+    assert type(net[2][0]) is nn.Linear
+    assert torch.equal(net[0].bias, biases[0]) and torch.equal(net[3].bias, biases[1])
+    assert net[0].radius == 2.0 and net[0].ball == "columns" and not net[0].training
+    assert all(parameter.dtype == torch.float64 for parameter in net.parameters())
+    assert isinstance(convert(nn.Linear(4, 2), hidden=3), UDVLinear)
+
+
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_convert_from_svd_keeps_the_function_inside_the_balls(ball):
+    net = small_net()
+    x = torch.randn(9, 8, generator=generator())
+    before = net(x)
+    convert(net, hidden=min, start="svd", ball=ball, radius=0.7)
+    assert feasible(net)
+    torch.testing.assert_close(net(x), before)
+    pressures = [found.pressure for found in diagnose(net).values()]
+    np.testing.assert_allclose(pressures, 1, rtol=1e-5)
+
+
+def test_convert_from_svd_to_fewer_neurons_is_the_best_approximation():
+    linear = nn.Linear(8, 6, bias=False, dtype=torch.float64)
+    layer = convert(linear, hidden=2, start="svd")
+    values = torch.linalg.svdvals(linear.weight)
+    assert (layer.weight() - linear.weight).norm().item() == pytest.approx(values[2:].norm().item())
+
+
+def test_a_layer_in_two_places_is_converted_once():
+    shared = nn.Linear(4, 4)
+    net = nn.ModuleDict({"a": shared, "b": nn.Sequential(shared)})
+    convert(net, hidden=3)
+    assert net["a"] is net["b"][0]
+    assert isinstance(net["a"], UDVLinear)
+
+
+def test_convert_refuses():
+    tied = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False)})
+    tied["head"].weight = tied["embedding"].weight
+    for net, arguments, said in (
+        (nn.Sequential(nn.ReLU()), {}, "nothing to convert"),
+        (nn.Linear(4, 3).requires_grad_(False), {}, "nothing to convert"),
+        (small_net(), {"skip": ["1"]}, "1 is none"),
+        (small_net(), {"start": "random"}, "'paper', 'svd'"),
+        (small_net(), {"hidden": 0}, "hidden"),
+        (small_net(), {"hidden": 7, "start": "svd"}, "at most 6"),
+        (tied, {}, "shared"),
+    ):
+        with pytest.raises(InputError, match=said):
+            convert(net, **({"hidden": 2} | arguments))
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_retraction_is_feasible_without_projection_and_another_method(variant):
+    x, y = task()
+    layers = [UDVLinear(12, 3, hidden=10, radius=0.3, generator=generator(), **VARIANTS[variant]) for _ in range(2)]
+    retraction_experiment(layers[1])
+    for layer in layers:
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        if layer is layers[0]:
+            attach(optimizer, layer)
+        else:
+            with pytest.raises(InputError, match="is no parameter"):
+                attach(optimizer, layer)
+        for _ in range(10):
+            optimizer.step(closure(layer, optimizer, x, y))
+            assert feasible(layer)
+    assert not torch.allclose(layers[0].weight(), layers[1].weight(), rtol=1e-2)
+    twin = copy.deepcopy(layers[1])
+    twin.load_state_dict(layers[1].state_dict())
+    torch.testing.assert_close(twin.weight(), layers[1].weight())
+
+
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -430,3 +597,23 @@ def test_attach_refuses():
     nn.utils.parametrizations.orthogonal(parametrized, "V")
     with pytest.raises(InputError, match="V is no parameter"):
         attach(torch.optim.SGD(parametrized.parameters(), lr=0.1), parametrized)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: diagnose(nn.Linear(3, 2)), "nothing to diagnose"),
+        (lambda: diagnose(UDVLinear(3, 2, hidden=2), tol=1.0), "tol"),
+        (lambda: radius_of(torch.zeros(3, 2)), "not zero"),
+        (lambda: radius_of(torch.ones(3)), "dimension"),
+        (lambda: suggest_radius(torch.ones(4, 2), torch.ones(3)), "targets"),
+        (lambda: suggest_radius(torch.ones(4, 2), torch.tensor([0, 1, -1, 0])), "smallest class"),
+        (lambda: suggest_radius(torch.ones(4, 2), torch.ones(4), iterations=0), "iterations"),
+        (lambda: suggest_radius(torch.full((4, 2), torch.nan), torch.ones(4)), "NaN"),
+        (lambda: retraction_experiment(nn.Linear(3, 2)), "UDV layer"),
+        (lambda: udv_modules(3), "Module"),
+    ],
+)
+def test_the_rest_refuses(call, said):
+    with pytest.raises(InputError, match=said):
+        call()

@@ -20,20 +20,44 @@ and a method ``project_()`` that puts them back into their set in place. Classes
 Letters: ``in_features`` is d, ``out_features`` is c, ``hidden`` is m, ``radius`` is R.
 """
 
+import warnings
 import weakref
 from collections import defaultdict
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 from udulib.errors import InputError
-from udulib.inputs import positive_array, whole_number
+from udulib.inputs import finite_array, positive_array, whole_number
+from udulib.spectra import effective_rank
 
-__all__ = ["VARIANTS", "Projection", "UDVFactors", "UDVLinear", "attach", "feasible", "project_", "udv_modules"]
+__all__ = [
+    "VARIANTS",
+    "CollapseWarning",
+    "Diagnosis",
+    "Projection",
+    "UDVFactors",
+    "UDVLinear",
+    "attach",
+    "convert",
+    "diagnose",
+    "feasible",
+    "project_",
+    "radius_of",
+    "retraction_experiment",
+    "suggest_radius",
+    "udv_modules",
+]
 
 BALLS = ("frobenius", "columns")
 ACTIVATIONS = (None, "relu")
+STARTS = ("paper", "svd")
+HARSH = 0.5  # a projection that multiplies by less than this in one step is warned of
+WATCHED = 100  # steps between two looks at it: each look waits for the device
 
 #: The four variants of the paper's appendix B.1, as arguments of `UDVLinear`.
 VARIANTS = {
@@ -201,17 +225,42 @@ class UDVLinear(UDVFactors):
 # Projection ----------------------------------------------------------------------------------------------------------
 
 
+class CollapseWarning(UserWarning):
+    """The learning rate is so large that the projection kills neurons."""
+
+
 class Projection:
     """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
 
     def __init__(self, optimizer, modules):
         self.modules = modules
+        self._steps = 0
+        self._shrinks = []  # what the balls multiplied by, since the last look
+        self._warned = False
         self._handle = optimizer.register_step_post_hook(self._after_step)
 
     def _after_step(self, optimizer, *_):
-        project_(self.modules)
+        shrinks = project_(self.modules)
         if isinstance(optimizer, torch.optim.LBFGS):
             optimizer.state.clear()
+        if self._steps and not self._warned:  # the first step only brings the start into its balls
+            self._shrinks += shrinks
+            if self._steps % WATCHED == 0:
+                self._look()
+        self._steps += 1
+
+    def _look(self):
+        smallest = min((float(shrink.min()) for shrink in self._shrinks), default=1.0)
+        self._shrinks.clear()
+        if smallest < HARSH:
+            self._warned = True
+            warnings.warn(
+                f"in one step a factor grew to {1 / smallest:.1f} times its ball, and the projection multiplied all "
+                f"its neurons by {smallest:.2f}: those that do not grow die within a few such steps. Lower the "
+                "learning rate or raise the radius; udulib.nn.diagnose says how many neurons are left",
+                CollapseWarning,
+                stacklevel=4,
+            )
 
     def remove(self):
         """Stop projecting behind the steps of the optimizer."""
@@ -303,12 +352,17 @@ def project_(model):
     ----------
     model : torch.nn.Module, or an iterable of UDV modules
 
+    Returns
+    -------
+    list of torch.Tensor
+        What the Frobenius balls of `UDVFactors` multiplied U and V by, for each group of equal settings.
+
     Examples
     --------
     >>> layer = UDVLinear(40, 20, hidden=30)
     >>> feasible(layer)
     False
-    >>> project_(layer)
+    >>> _ = project_(layer)
     >>> feasible(layer)
     True
     """
@@ -316,9 +370,10 @@ def project_(model):
     ours, others = [], []
     for module in modules:
         (ours if _plain(module) else others).append(module)
-    _project_all(ours)
+    shrinks = _project_all(ours)
     for module in others:
         module.project_()
+    return shrinks
 
 
 def feasible(model, tol=1e-6):
@@ -339,21 +394,22 @@ def _plain(module):
 
 @torch.no_grad()
 def _project_all(modules):
-    """Project modules of this file, those with the same settings together."""
-    groups = defaultdict(list)
+    """Project modules of this file, those with the same settings together; what their balls multiplied by."""
+    groups, shrinks = defaultdict(list), []
     for module in modules:
         groups[module.ball, module.radius, module.U.device, module.U.dtype].append(module)
     for (ball, radius, *_), members in groups.items():
         matrices = [matrix for module in members for matrix in (module.U, module.V)]
         if ball == "frobenius":
-            norms = torch.stack([_norm(matrix) for matrix in matrices])
-            torch._foreach_mul_(matrices, list(_shrink(norms, radius).to(matrices[0].dtype)))
+            shrinks.append(_shrink(torch.stack([_norm(matrix) for matrix in matrices]), radius))
+            torch._foreach_mul_(matrices, list(shrinks[-1].to(matrices[0].dtype)))
         else:
             norms = [torch.linalg.vector_norm(matrix, dim=0, keepdim=True) for matrix in matrices]  # (1, hidden)
             torch._foreach_mul_(matrices, [_shrink(each, radius) for each in norms])
     diagonals = [module.D for module in modules if module.nonnegative]
     if diagonals:
         torch._foreach_clamp_min_(diagonals, 0.0)
+    return shrinks
 
 
 def _norm(matrix):
@@ -373,6 +429,327 @@ def _inside(module, tol):
     norms = [torch.linalg.vector_norm(matrix, dim=dims) for matrix in (U, V)]
     inside = all(bool((norm <= module.radius * (1 + tol)).all()) for norm in norms)
     return inside and bool(D.isfinite().all()) and not (module.nonnegative and bool((D < 0).any()))
+
+
+# Diagnostics ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    r"""The state of one UDV module; see `diagnose`.
+
+    Attributes
+    ----------
+    hidden : int
+        Neurons there are, m.
+    contributions : array, shape (m,), descending
+        :math:`|D_j|\,\|u_j\|\,\|v_j\|`, the norm of what neuron j adds to the map.
+    alive : int
+        Neurons that contribute more than ``tol`` times the largest.
+    zeros : int
+        Neurons that contribute exactly nothing.
+    spectrum : array, descending
+        Singular values of :math:`U\,\mathrm{diag}(D)`, which the paper shows.
+    map_spectrum : array, descending
+        Singular values of :math:`V\,\mathrm{diag}(D)\,U^\top`.
+    pressure : tuple of two floats
+        :math:`\|U\|/R` and :math:`\|V\|/R` in the norm of the ball (of the largest column): 1 where it is active.
+    bottleneck : bool
+        Whether so few neurons are alive that the map cannot have full rank: fewer than both inputs and outputs.
+    """
+
+    hidden: int
+    contributions: np.ndarray = field(repr=False)
+    alive: int
+    zeros: int
+    spectrum: np.ndarray = field(repr=False)
+    map_spectrum: np.ndarray = field(repr=False)
+    pressure: tuple
+    bottleneck: bool
+
+    @property
+    def effective_rank(self):
+        """Effective rank of ``spectrum``, by entropy."""
+        return float(effective_rank(self.spectrum))
+
+
+def diagnose(model, tol=1e-2):
+    r"""Which neurons of each UDV module are alive, its spectra, and whether its balls are active.
+
+    A neuron whose u and v are zero, or far below the others, hardly comes back: the balls only shrink it, and what it
+    would learn is proportional to itself. With a radius or a learning rate that does not fit, too few are left:
+    ``bottleneck`` says that the map has lost rank. That may be what the data want, or a collapse; compare the loss with
+    that of a larger radius or a smaller learning rate.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    tol : float, in (0, 1), default 1e-2
+        What counts as alive, relative to the largest neuron.
+
+    Returns
+    -------
+    dict of str to Diagnosis
+        By the modules' names in the model.
+
+    Raises
+    ------
+    InputError
+        No UDV module in the model, a ``tol`` out of range, factors with NaN.
+
+    Examples
+    --------
+    >>> import torch
+    >>> layer = UDVLinear(20, 10, hidden=16, generator=torch.Generator().manual_seed(0)).project_()
+    >>> found = diagnose(layer)[""]
+    >>> found.zeros == int((layer.D == 0).sum()), found.alive < found.hidden
+    (True, True)
+    """
+    if not 0 < float(positive_array("tol", tol)) < 1:
+        raise InputError(f"tol is a share of the largest neuron, between 0 and 1; got {tol!r}")
+    found = {name: module for name, module in udv_modules(model).items() if isinstance(module, UDVFactors)}
+    if not found:
+        raise InputError("the model has no UDV layer (UDVLinear or another of UDVFactors); nothing to diagnose")
+    return {name: _diagnosis(module, tol) for name, module in found.items()}
+
+
+def _diagnosis(module, tol):
+    U, D, V = (finite_array(letter, getattr(module, letter).double()) for letter in "UDV")
+    contributions = np.sort(np.abs(D) * np.linalg.norm(U, axis=0) * np.linalg.norm(V, axis=0))[::-1]
+    alive = int(np.sum(contributions > tol * contributions[0]))
+    axis = None if module.ball == "frobenius" else 0
+    return Diagnosis(
+        hidden=module.hidden,
+        contributions=contributions,
+        alive=alive,
+        zeros=int(np.sum(contributions == 0)),
+        spectrum=np.linalg.svd(U * D, compute_uv=False),
+        map_spectrum=np.linalg.svd((V * D) @ U.T, compute_uv=False),
+        pressure=tuple(float(np.max(np.linalg.norm(matrix, axis=axis)) / module.radius) for matrix in (U, V)),
+        bottleneck=alive < min(module.in_features, module.out_features),
+    )
+
+
+# Radius --------------------------------------------------------------------------------------------------------------
+
+
+def radius_of(reference):
+    r"""A radius for a map whose size is known: :math:`R = \|W\|_F^{1/3}`.
+
+    Only :math:`\|W\|/R^3` matters for how strongly UDV prefers few neurons, as for UDU (`udulib.radius`). With this
+    radius it is 1. The rule is a conjecture of this project; the book's notebook on pruning tests it.
+
+    Parameters
+    ----------
+    reference : array or tensor, shape (out, in), or a trained nn.Linear
+        The map, for instance the product of the layers of a short plain run.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        A reference that is no finite real matrix, or is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> radius_of(np.diag([8.0, 0.0]))
+    2.0
+    """
+    weight = finite_array("reference", reference.weight if isinstance(reference, nn.Linear) else reference, ndim=2)
+    size = float(np.linalg.norm(weight))
+    if not size or np.iscomplexobj(weight):
+        raise InputError("reference is a real matrix that is not zero; give the map of a short run, not its start")
+    return size ** (1 / 3)
+
+
+def suggest_radius(inputs, targets, iterations=20):
+    r"""A radius from the data: `radius_of` the plain linear map that a short run fits to them.
+
+    The map is fitted by LBFGS from zero, by squared errors for real targets and by cross-entropy for classes. On
+    separable classes its norm grows with the iterations, without end, and so does the radius, by the cube root.
+
+    Parameters
+    ----------
+    inputs : tensor or array, shape (n, d)
+        As the layer will see them.
+    targets : tensor or array, shape (n,) or (n, c)
+        Real numbers; or classes, integers of shape (n,) counted from zero.
+    iterations : int, default 20
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InputError
+        Shapes that do not fit, NaN, negative classes, targets that are all zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    >>> round(suggest_radius(x, x @ torch.diag(torch.tensor([8.0, 0, 0, 0, 0]))), 2)
+    2.0
+    """
+    iterations = whole_number("iterations", iterations, 1)
+    x = torch.from_numpy(finite_array("inputs", inputs, ndim=2)).float()
+    classes = not torch.as_tensor(targets).is_floating_point()
+    y = torch.from_numpy(finite_array("targets", targets, ndim=1 if classes else None))
+    if y.shape[:1] != x.shape[:1] or y.ndim not in (1, 2) or (classes and bool((y < 0).any())):
+        raise InputError(
+            "targets are numbers of shape (n,) or (n, c), or classes from 0 of shape (n,), for inputs (n, d); "
+            f"got {tuple(y.shape)} for {tuple(x.shape)}" + (f" and a smallest class of {y.min():g}" if classes else "")
+        )
+    y = y.long() if classes else y.float().reshape(len(y), -1)
+    weight = torch.zeros(int(y.max()) + 1 if classes else y.shape[1], x.shape[1], requires_grad=True)  # (c, d)
+    optimizer = torch.optim.LBFGS([weight], max_iter=iterations, line_search_fn="strong_wolfe")
+    loss = F.cross_entropy if classes else F.mse_loss
+
+    def evaluate():
+        optimizer.zero_grad()
+        value = loss(F.linear(x, weight), y)
+        value.backward()
+        return value
+
+    optimizer.step(evaluate)
+    return radius_of(weight)
+
+
+# Conversion ----------------------------------------------------------------------------------------------------------
+
+
+def convert(model, hidden, start="paper", skip=(), **settings):
+    r"""Replace the linear layers of a model by UDV layers, in place.
+
+    Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases, devices and dtypes are kept. Make
+    the optimizer afterwards.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        A single ``nn.Linear`` is returned as a new layer; anything else is changed and returned.
+    hidden : int, or callable from (in, out) to int
+        Neurons of each new layer.
+    start : {"paper", "svd"}
+        "paper" starts the new layers anew: what the old ones had learned is lost, and the bias towards few neurons is
+        that of the paper. "svd" keeps the map, or its best approximation of rank ``hidden``, in factors on the balls;
+        such a start is already ordered and large, and the bias towards few neurons was not studied from there.
+    skip : collection of str
+        Names of layers to leave, as ``model.named_modules()`` gives them.
+    **settings
+        Of `UDVLinear`: ``radius``, ``nonnegative``, ``ball``, ``activation``, ``generator``.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    InputError
+        Nothing to replace, a name in ``skip`` that is no linear layer, a weight shared with another layer, or "svd"
+        with ``hidden`` above the rank there can be or with an activation.
+
+    Examples
+    --------
+    >>> model = convert(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)), hidden=4, skip=["0"])
+    >>> model[2]
+    UDVLinear(6, 3, hidden=4, radius=1, nonnegative=True, ball='frobenius', bias=True)
+    """
+    if start not in STARTS:
+        raise InputError(f"start is one of {', '.join(map(repr, STARTS))}; got {start!r}")
+    places = list(model.named_modules(remove_duplicate=False))
+    linear = {name: module for name, module in places if type(module) is nn.Linear}
+    if unknown := set(skip) - linear.keys():
+        raise InputError(f"skip names linear layers of the model; {', '.join(sorted(unknown))} is none")
+    chosen = {n: module for n, module in linear.items() if n not in skip and module.weight.requires_grad}
+    if not chosen:
+        raise InputError("the model has no trainable nn.Linear beside those to skip; nothing to convert")
+    for name, module in chosen.items():
+        if any(p is module.weight for _, other in places if other is not module for p in other._parameters.values()):
+            raise InputError(f"the weight of {name} is shared with another layer; leave it with skip=[{name!r}]")
+    new = {id(module): _converted(module, hidden, start, settings) for module in chosen.values()}
+    if "" in chosen:
+        return new[id(model)]
+    for name, module in chosen.items():
+        model.set_submodule(name, new[id(module)])
+    return model
+
+
+@torch.no_grad()
+def _converted(linear, hidden, start, settings):
+    d, c = linear.in_features, linear.out_features
+    width = hidden(d, c) if callable(hidden) else hidden
+    place = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+    layer = UDVLinear(d, c, width, bias=linear.bias is not None, **settings, **place)
+    if linear.bias is not None:
+        layer.bias.copy_(linear.bias)
+    if start == "svd":
+        if width > min(d, c) or layer.activation is not None:
+            raise InputError(
+                f"start='svd' wants hidden of at most {min(d, c)} and no activation; got {width} and "
+                f"{layer.activation!r}: use start='paper'"
+            )
+        P, S, Qh = torch.linalg.svd(linear.weight.double(), full_matrices=False)
+        share = S[:width] ** (1 / 3)
+        size = layer.radius / (share.norm() if layer.ball == "frobenius" else share[0]).clamp_min(1e-300)
+        layer.U.copy_(Qh[:width].T * share * size)
+        layer.V.copy_(P[:, :width] * share * size)
+        layer.D.copy_(share / size**2)
+    return layer.train(linear.training)
+
+
+# An experiment -------------------------------------------------------------------------------------------------------
+
+
+class _Retraction(nn.Module):
+    def __init__(self, radius, dim):
+        super().__init__()
+        self.radius, self.dim = radius, dim
+
+    def forward(self, matrix):
+        norms = torch.linalg.vector_norm(matrix, dim=self.dim, keepdim=True)
+        return matrix / (norms / self.radius).clamp(min=1.0)
+
+
+class _Magnitude(nn.Module):
+    def forward(self, numbers):
+        return numbers.abs()
+
+
+def retraction_experiment(layer):
+    r"""An experiment, not the paper's method: keep the set by the formula instead of by projection.
+
+    U and V are computed as :math:`W/\max(1, \|W\|/R)` from free parameters, D as :math:`|\cdot|`, and gradients pass
+    through. The optimizer then sees another landscape: what it ends at differs from the projected method.
+
+    Parameters
+    ----------
+    layer : UDVLinear
+        Changed in place (by ``torch.nn.utils.parametrize``).
+
+    Returns
+    -------
+    UDVLinear
+        It is feasible at all times; `attach` refuses it, as there is nothing to project.
+
+    Examples
+    --------
+    >>> feasible(retraction_experiment(UDVLinear(40, 20, hidden=30)))
+    True
+    """
+    if not isinstance(layer, UDVFactors) or parametrize.is_parametrized(layer):
+        raise InputError(f"a plain UDV layer was wanted; got {type(layer).__name__}")
+    dim = (0, 1) if layer.ball == "frobenius" else 0
+    for letter in "UV":
+        parametrize.register_parametrization(layer, letter, _Retraction(layer.radius, dim))
+    if layer.nonnegative:
+        parametrize.register_parametrization(layer, "D", _Magnitude())
+    return layer
 
 
 # Checks --------------------------------------------------------------------------------------------------------------
