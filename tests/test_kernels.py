@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import udulib as ul
-from udulib.kernels import choice, columns
+from udulib.kernels import choice, columns, completion, graphs
 
 pytest.importorskip("numba", reason="needs numba")
 from udulib.kernels import steps
+from udulib.kernels.blocks import Blocks
 from udulib.kernels.denormals import X86
+from udulib.kernels.layout import blocked_layout
 
 MODELS = [ul.BM, ul.UDU, ul.UV, ul.UDV]
 names = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.__name__)
@@ -92,6 +95,52 @@ def test_float32(model):
     """Single precision stays single, and is the loop's to its round-off."""
     problem = entries(30, 30 if model.symmetric else 33, 300, 0, model.symmetric)
     assert_same(*both(problem, model(20), step_size=0.01, iterations=200, dtype="float32", record_at=[1]), tol=2e-5)
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """Every problem counts as too large for the caches, and a block is three or four columns."""
+    monkeypatch.setattr(completion, "NEAR", 0)
+    monkeypatch.setattr(completion, "BLOCK", 1000)
+
+
+@names
+@pytest.mark.parametrize(("d", "rank", "n"), [(30, 30, 400), (21, 7, 150), (13, 1, 60), (40, 37, 100), (25, 64, 200)])
+def test_blocks_are_the_loop(model, d, rank, n, far):
+    problem = entries(d, d if model.symmetric else d + 5, n, seed=d, symmetric=model.symmetric)
+    loop, fused = both(problem, model(rank), step_size=0.01, record=("shrink",))
+    assert_same(loop, fused)
+    np.testing.assert_allclose(fused.log_shrink, loop.log_shrink, rtol=1e-11, atol=1e-12)
+
+
+@names
+def test_blocks_in_single_precision_and_batches(model, far):
+    problem = ul.stack([entries(30, 30 if model.symmetric else 33, 300, seed, model.symmetric) for seed in range(2)])
+    run = dict(step_size=[[0.01], [0.005]], iterations=200, dtype="float32", record_at=[1])
+    assert_same(*both(problem, model(20), **run), tol=2e-5)
+
+
+def test_blocks_come_one_after_the_other_and_hold_each_entry_once():
+    problem = entries(50, 40, 600, 0, False)
+    found = blocked_layout(*(a.numpy() for a in (problem.rows, problem.cols, problem.b)), (50, 40), False, float, 8)
+    rows = np.repeat(found.row, np.diff(found.start))
+    order = np.lexsort((found.partner, rows, found.partner // 8))
+    assert (order == np.arange(600)).all()
+    assert set(zip(rows, found.partner, found.target, strict=True)) == set(
+        zip(*(a.tolist() for a in (problem.rows, problem.cols, problem.b)), strict=True)
+    )
+
+
+def test_large_factors_are_read_by_blocks():
+    """Whichever is taken, by the size of the factors: it is the loop."""
+    problem = entries(3000, 3000, 4000, 0, True)
+    assert [isinstance(kernels_of(problem, ul.UDU(rank)).layout, Blocks) for rank in (8, 64)] == [False, True]
+    assert_same(*both(problem, ul.UDU(64), iterations=4, record_at=[1]))
+
+
+def kernels_of(problem, model):
+    one = torch.ones((), dtype=torch.float64)
+    return completion.FusedSteps(problem, model, one, one, 1).runs[0]
 
 
 def test_many_threads_change_nothing():
@@ -251,9 +300,10 @@ class Halved(ul.Completion):
 @pytest.mark.parametrize(
     ("problem", "model", "change", "message"),
     [
-        (entries(20, 20, 80, 0, True), ul.UDU(3), {"engine": "fast"}, "engine is one of auto, loop, numba; got 'fast'"),
+        (entries(20, 20, 80, 0, True), ul.UDU(3), {"engine": "fast"}, "engine is one of auto, loop, numba, graph; got"),
         (entries(20, 20, 80, 0, True), ul.UDV(3), {}, "UDV makes a rectangular X while the problem is symmetric"),
         (Halved([0], [0], [1.0], (2, 2), symmetric=True), ul.UDU(1), {}, "the problem is a Halved"),
+        (entries(20, 20, 80, 0, True), ul.UDU(3), {"engine": "graph"}, "the device is cpu, not a CUDA GPU"),
     ],
 )
 def test_numba_asked_for_where_it_cannot(problem, model, change, message):
@@ -279,3 +329,101 @@ def test_without_numba(monkeypatch):
 def test_importing_udulib_does_not_import_numba():
     code = "import sys, udulib; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# On a GPU -------------------------------------------------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+
+
+def problems():
+    """One of each kind that graphs take, with a model for it."""
+    sensing, _ = ul.planted_sensing(d=8, rank=2, measurements=60, spectrum=(2.0, 1.0), seed=0)
+    pictures, _ = ul.planted_ptychography(np.linspace(0, 1, 1024).reshape(32, 32), np.zeros((32, 32)))
+    both = ul.stack([entries(20, 20, 150, seed, True) for seed in range(2)])
+    return {
+        "symmetric": (both, ul.UDU(9)),
+        "rectangular": (entries(20, 23, 150, 0, False), ul.UDV(9)),
+        "without a ball": (entries(20, 23, 150, 0, False), ul.UV(9)),
+        "sensing": (sensing, ul.UDU(5)),
+        "pictures": (pictures, ul.UDU(2)),
+    }
+
+
+def graph_on_cpu(monkeypatch, record):
+    """Let descend take graphs here, recorded by ``record``."""
+    monkeypatch.setattr(choice, "_obstacle_to_graphs", lambda *arguments: None)
+    monkeypatch.setattr(graphs, "recorded", record)
+
+
+def step_sizes(problem):
+    return np.array([0.01, 0.02]) if problem.batch_shape in ((), (2,)) else 0.01
+
+
+@pytest.mark.parametrize("kind", problems())
+def test_steps_in_place_are_the_loop(kind, monkeypatch):
+    """What a graph records, run here without one: bit for bit the loop, at every recorded iteration."""
+    calls = []
+
+    def record(steps):
+        return lambda: calls.append(steps) or steps()
+
+    graph_on_cpu(monkeypatch, record)
+    problem, model = problems()[kind]
+    run = dict(step_size=step_sizes(problem), iterations=230, record_at=[1, 100, 230], record=("shrink",), device="cpu")
+    loop, graph = (ul.descend(problem, model, engine=engine, **run) for engine in ("loop", "graph"))
+    assert (loop.engine, graph.engine) == ("loop", "graph")
+    for name, factor in loop.factors.items():
+        assert np.array_equal(graph.factors[name], factor)
+    assert np.array_equal(graph.objective, loop.objective)
+    np.testing.assert_allclose(graph.log_shrink, loop.log_shrink, rtol=1e-12)
+    assert len(calls) < 230 / 2 and len(set(map(id, calls))) == 2  # two graphs, the long one mostly
+
+
+def test_what_cannot_be_recorded_goes_one_by_one(monkeypatch):
+    def refuse(steps):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    graph_on_cpu(monkeypatch, refuse)
+    problem, model = problems()["symmetric"]
+    with pytest.warns(UserWarning, match="go one by one .*capturing"):
+        trace = ul.descend(problem, model, step_size=0.01, iterations=60, engine="graph", device="cpu")
+    loop = ul.descend(problem, model, step_size=0.01, iterations=60, engine="loop", device="cpu")
+    assert trace.engine == "loop" and np.array_equal(trace.factors["U"], loop.factors["U"])
+
+
+def test_auto_takes_graphs_on_a_gpu_for_long_descents_of_known_problems():
+    problem, model = problems()["symmetric"]
+    gpu = torch.device("cuda")
+    assert choice.chosen("auto", problem, model, gpu, 10_000, 2) == "graph"
+    assert choice.chosen("auto", problem, model, gpu, 10, 2) == "loop"
+    halved = Halved([0], [0], [1.0], (2, 2), symmetric=True)
+    assert choice.chosen("auto", halved, ul.UDU(1), gpu, 10_000, 1) == "loop"
+
+
+@needs_gpu
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kind", problems())
+def test_graphs_on_a_gpu_are_the_cpu(kind, dtype):
+    problem, model = problems()[kind]
+    run = dict(step_size=step_sizes(problem), iterations=1000, record=("shrink",), dtype=dtype)
+    cpu = ul.descend(problem, model, device="cpu", engine="loop", **run)
+    gpu = ul.descend(problem, model, device="cuda", engine="auto", **run)
+    assert gpu.engine == "graph"
+    tol = 1e-9 if dtype == "float64" else 1e-3
+    for name, factor in cpu.factors.items():
+        np.testing.assert_allclose(gpu.factors[name], factor, rtol=0, atol=tol * np.abs(factor).max())
+    np.testing.assert_allclose(gpu.log_shrink, cpu.log_shrink, rtol=tol, atol=tol)
+
+
+@needs_gpu
+def test_graphs_on_a_gpu_take_less_time_than_the_loop():
+    problem, model = problems()["symmetric"]
+
+    def seconds(engine):
+        begin = time.perf_counter()
+        ul.descend(problem, model, step_size=0.01, iterations=5000, engine=engine, device="cuda", record_at=[])
+        return time.perf_counter() - begin
+
+    seconds("graph"), seconds("loop")  # CUDA and its libraries are loaded
+    assert seconds("graph") < seconds("loop") / 2

@@ -48,7 +48,7 @@ class Trace:
     monitor : dict of array, shape (\*, T)
         The objective of the other problems that ``descend`` was asked to watch.
     engine : str
-        What did the updates: ``"loop"`` or ``"numba"``.
+        What did the updates: ``"loop"``, ``"numba"`` or ``"graph"``.
     """
 
     iteration: np.ndarray
@@ -150,9 +150,9 @@ def descend(
         ``"auto"`` takes a GPU if there is one.
     dtype : {"float64", "float32", "complex128", "complex64"}, default "float64"
         Precision of the factors. For a complex problem a real name means the complex type of that precision.
-    engine : {"auto", "loop", "numba"}, default "auto"
-        What does the updates: PyTorch, or kernels for :class:`Completion` on the CPU, which need numba. ``"auto"``
-        takes these where they are faster. Both give the same result up to round-off.
+    engine : {"auto", "loop", "numba", "graph"}, default "auto"
+        What does the updates: PyTorch; kernels for :class:`Completion` on the CPU, which need numba; or, on a GPU, CUDA
+        graphs of PyTorch's operations. ``"auto"`` takes what is fastest. All give the same result up to round-off.
 
     Returns
     -------
@@ -204,30 +204,35 @@ def descend(
     grid = _grid(record_at, iterations)
     engine = kernels.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
     problem = problem.to(device, dtype)
-    stepper = _Loop if engine == "loop" else kernels.FusedSteps
-    advance = stepper(problem, model, eta, radius, iterations).advance
+    if engine == "numba":
+        stepper = kernels.FusedSteps(problem, model, eta, radius, iterations)
+    else:
+        stepper = _Loop(problem, model, eta, radius)
+        stepper = kernels.GraphSteps(stepper) if engine == "graph" else stepper
 
     shrink, done = torch.zeros(batch, dtype=radius.dtype, device=device), 0
     with torch.no_grad():
         for k in sorted(grid | {iterations}):
-            factors, shrunk = advance(factors, k - 1 - done)
+            factors, shrunk = stepper.advance(factors, k - 1 - done)
             shrink, done = shrink + shrunk, k - 1
             if k in grid:
                 recorder.take(k, problem.objective(*(factors.get(name) for name in "UDV")), factors, shrink)
             if stop_when_stalled or k == iterations:  # one update by itself, to see whether it moves anything
-                previous, (factors, shrunk) = factors, advance(factors, 1)
+                previous, (factors, shrunk) = factors, stepper.advance(factors, 1)
                 shrink, done = shrink + shrunk, k
                 if bool((_stands_still(previous, factors) | _broken(factors)).all()):
                     break
         final = problem.objective(*(factors.get(name) for name in "UDV"))
         status = _status(final, previous, factors, problem)
-    return recorder.trace(final, factors, status, engine)
+    return recorder.trace(final, factors, status, stepper.engine)
 
 
 class _Loop:
     """The updates as the paper writes them, in PyTorch: any problem, any model, any device."""
 
-    def __init__(self, problem, model, step_size, radius, iterations):
+    engine = "loop"
+
+    def __init__(self, problem, model, step_size, radius):
         self.problem, self.model, self.radius = problem, model, radius
         self.step_size = {name: step_size[(..., *[None] * len(size))] for name, size in model.sizes(problem).items()}
 

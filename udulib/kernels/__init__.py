@@ -2,18 +2,21 @@
 
 ==================  ====================================================================================
 ``choice.py``       which engine a descent gets
-``completion.py``   the runs of a batch over threads
+``graphs.py``       on a GPU: many steps recorded once, and replayed
+``completion.py``   on the CPU: the runs of a batch over threads
 ``columns.py``      the columns that no longer matter, and the certificate that they never will
 ``layout.py``       the entries in the order in which the kernels read them
 ``steps.py``        the updates themselves, fused: numba
+``blocks.py``       the same for problems larger than the caches
 ``vectors.py``      the vectors of numbers that they are written with
 ``denormals.py``    how the smallest numbers are flushed to zero meanwhile
 ==================  ====================================================================================
 
-The last four need numba and are imported when a descent takes them.
+The last five need numba and are imported when a descent takes them.
 """
 
 from udulib.kernels.choice import chosen
 from udulib.kernels.completion import FusedSteps
+from udulib.kernels.graphs import GraphSteps
 
-__all__ = ["FusedSteps", "chosen"]
+__all__ = ["FusedSteps", "GraphSteps", "chosen"]

@@ -2,6 +2,7 @@
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,8 @@ from udulib.kernels.columns import Aside
 REGISTER = 64  # bytes; the kernels read whole ones
 CALL = 2e8  # multiplications of one call, a fraction of a second: the keyboard can interrupt between calls
 WORTH_THREADS = 1e6  # multiplications of one call
+NEAR = 2**20  # bytes of U and V beyond which they do not stay in a core's own cache, and entries are read by blocks
+BLOCK = 2**21  # bytes of the rows that a block of entries moves; between 1 and 5 MB it matters little
 
 
 class FusedSteps:
@@ -26,13 +29,19 @@ class FusedSteps:
         How many steps will be asked for in all.
     """
 
+    engine = "numba"
+
     def __init__(self, problem, model, step_size, radius, iterations):
-        from udulib.kernels.layout import rectangular_layout, symmetric_layout  # here, because they need numba
+        from udulib.kernels.layout import blocked_layout, rectangular_layout, symmetric_layout  # here: they need numba
 
         self.rank, self.multiplications = model.rank, problem.b.shape[-1] * model.rank
-        layout = symmetric_layout if model.symmetric else rectangular_layout
+        dtype, row = step_size.numpy().dtype, _columns(model.rank, step_size.numpy().dtype) * step_size.element_size()
+        if sum(problem.shape[: 2 - model.symmetric]) * row > NEAR:
+            layout = partial(blocked_layout, symmetric=model.symmetric, side=max(1, BLOCK // (2 * row)))
+        else:
+            layout = symmetric_layout if model.symmetric else rectangular_layout
         flat = (a.reshape(-1, a.shape[-1]).numpy() for a in (problem.rows, problem.cols, problem.b))
-        layouts = [layout(*entries, problem.shape, step_size.numpy().dtype) for entries in zip(*flat, strict=True)]
+        layouts = [layout(*entries, shape=problem.shape, dtype=dtype) for entries in zip(*flat, strict=True)]
         which = np.broadcast_to(np.arange(len(layouts)).reshape(problem.batch_shape), step_size.shape).ravel()
         settings = zip(which, step_size.numpy().ravel(), radius.numpy().ravel(), strict=True)
         self.runs = [_Run(layouts[k], eta, alpha, iterations) for k, eta, alpha in settings]
@@ -76,12 +85,18 @@ class _Run:
         return shrink_u + shrink_v
 
     def _kernel(self, packed, steps):
-        from udulib.kernels import steps as kernels  # here, because it needs numba
+        from udulib.kernels import blocks  # here, because they need numba
+        from udulib.kernels import steps as kernels
 
         U, V = packed["U"], packed.get("V")
         dtype, columns = U.dtype, U.shape[1]
         D = packed.get("D", np.ones((1, columns), dtype))
         settings = self.step_size, self.radius, "D" in packed, steps
+        if isinstance(self.layout, blocks.Blocks):
+            GV = _aligned(U.shape, dtype)
+            GU = GV if V is None else _aligned(V.shape, dtype)
+            room = blocks.Room(GV, GU, *(_aligned((1, columns), dtype) for _ in range(3)))
+            return blocks.blocked_steps(U, D, U if V is None else V, V is None, *settings, self.layout, room)
         residuals = [np.empty(len(neighbours.partner), dtype) for neighbours in self.layout[1:]]
         scratch = kernels.Scratch(
             residual_u=residuals[0],
@@ -96,10 +111,15 @@ class _Run:
         return kernels.rectangular_steps(U, D, V, *settings, *self.layout, scratch)
 
 
+def _columns(rank, dtype):
+    """The columns of a factor, filled up to whole registers."""
+    lanes = REGISTER // dtype.itemsize
+    return -(-rank // lanes) * lanes
+
+
 def _packed(factor):
     """A copy whose rows are whole registers, filled up with zeros."""
-    lanes = REGISTER // factor.dtype.itemsize
-    packed = _aligned((len(factor), -(-factor.shape[1] // lanes) * lanes), factor.dtype)
+    packed = _aligned((len(factor), _columns(factor.shape[1], factor.dtype)), factor.dtype)
     packed[:, : factor.shape[1]] = factor
     return packed
 

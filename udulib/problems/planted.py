@@ -7,7 +7,7 @@ import numpy as np
 from udulib.errors import InputError
 from udulib.inputs import positive_array, whole_number
 from udulib.problems.base import stack
-from udulib.problems.completion import Completion
+from udulib.problems.completion import CHUNK, DENSE_UP_TO, Completion
 from udulib.problems.sensing import Sensing
 from udulib.spectra import product
 from udulib.streams import generator, seeds_array
@@ -93,7 +93,7 @@ def planted_completion(d, rank, observed, spectrum=None, noise=0.0, seed=0):
     def one(rng):
         factors = _truth(shape, symmetric, rank, spectrum, rng)
         rows, cols = np.divmod(rng.choice(shape[0] * shape[1], observed, replace=False), shape[1])
-        values = _with_noise(product(factors)[rows, cols], noise, rng)
+        values = _with_noise(_entries(factors, rows, cols), noise, rng)
         return Completion(rows, cols, values, shape, symmetric), factors
 
     return _for_seeds(one, seed)
@@ -163,6 +163,18 @@ def _truth(shape, symmetric, rank, spectrum, rng):
         if values.shape != (rank,):
             raise InputError(f"spectrum holds {rank} value(s), one for each rank; got {spectrum!r}")
     return {"U": P, "D": values} if symmetric else {"U": P, "D": values, "V": Q}
+
+
+def _entries(factors, rows, cols):
+    """Entries of X, which is not formed where it would be large."""
+    U, D, V = factors["U"], factors["D"], factors.get("V", factors["U"])
+    if max(len(U), len(V)) <= DENSE_UP_TO:
+        return product(factors)[rows, cols]
+    values, step = np.empty(len(rows)), max(1, CHUNK // len(D))
+    for first in range(0, len(rows), step):
+        part = slice(first, first + step)
+        values[part] = np.einsum("nk,nk->n", U[rows[part]] * D, V[cols[part]])
+    return values
 
 
 def _with_noise(values, noise, rng):
