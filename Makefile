@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow lint check pair publish data bench figure serve lock clean help
+.PHONY: book run test test-slow lint check pair publish data bench publish-bench figure serve lock clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -52,8 +52,12 @@ publish: $(INSTALLED)  ## copy the records of the runs at SIZE to results/
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m udulib.data
 
-bench: $(INSTALLED)  ## measure speed: benchmarks/
-	@for file in $$(grep -l __main__ benchmarks/*.py); do OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done
+bench: $(INSTALLED)  ## measure speed: benchmarks/, about ten minutes on two idle cores; a table and _build/benchmarks.json
+	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v summary); do \
+	  echo "== $$file"; OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done; $(PY) benchmarks/summary.py
+
+publish-bench: $(INSTALLED)  ## copy what make bench has measured to results/, for the page How fast
+	@$(PY) -m tools.publish_benchmarks
 
 figure: $(INSTALLED)  ## draw the README's figure from a run
 	@$(PY) -m tools.readme_figure

@@ -3,13 +3,29 @@
 import json
 import os
 import platform
+import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 
-RESULTS = Path(__file__).resolve().parent.parent / "_build" / "benchmarks.json"
+from tools.provenance import git, processor
+from tools.tree import Tree, read_json, write_whole
+
+RESULTS = Tree().root / "_build" / "benchmarks.json"
+NAMED = (  # what a reader looks for first
+    "udu_step_over_autograd",
+    "udu_step_over_flops",
+    "float32_decayed_over_fresh",
+    "figure1_seconds",
+    "figure1_over_autograd",
+    "scale_ordered_over_unordered_1e5",
+    "scale_peak_gb_1e5",
+    "projection_share_1280",
+    "machine",
+)
 
 
 def shortest(contenders, repeats):
@@ -24,23 +40,26 @@ def shortest(contenders, repeats):
 
 
 def write(**results):
-    """Put results into the file beside those of other benchmarks, with the machine they come from."""
-    old = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    new = {**old, **results, "machine": machine()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    part = RESULTS.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(new, indent=1) + "\n")
-    part.replace(RESULTS)
+    """Put results into the file beside those of other benchmarks, with the machine and the commit they come from."""
+    old = read_json(RESULTS) or {}
+    made = {**old.get("provenance", {}), Path(sys.argv[0]).stem: provenance()}
+    new = {**old, **results, "machine": machine(), "provenance": made}
+    first = {name: new[name] for name in NAMED if name in new}
+    write_whole(RESULTS, json.dumps({**first, **new}, indent=1) + "\n")
+
+
+def provenance():
+    changes = git(Tree(), "status", "--porcelain", "--", "udulib", "benchmarks")
+    commit = git(Tree(), "rev-parse", "HEAD")
+    return {"commit": commit, "dirty": changes != "", "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def machine():
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
     return {
-        "processor": name,
+        "processor": processor("cpu"),
         "vectors": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "system": platform.platform(terse=True),
+        "system": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+from _timing import write
 
 import udulib as ul
 
@@ -22,7 +23,7 @@ COLUMNS, REPEATS, MEMORY_BAR = 5, 15, 250  # MB
 
 def main():
     torch.set_num_threads(1)
-    before = peak_memory()
+    before, found = peak_memory(), {}
     for name, (setting, bar) in SETTINGS.items():
         problem = planted(*setting).to(dtype=torch.complex64)
         n, (count, side) = problem.shape[0], problem.pupils.shape[:2]
@@ -43,12 +44,16 @@ def main():
         rounds = [(seconds(gradient), seconds(limit), seconds(loop)) for _ in range(REPEATS)]  # drift hits all alike
         ours, least, plain = (min(times) * 1e3 for times in zip(*rounds, strict=True))
         ratio = statistics.median(a / b for a, b, _ in rounds)
+        side = setting[0]
+        found[f"side_{side}"] = {"milliseconds": ours, "over_transforms": ratio, "loop_over_ours": plain / ours}
         print(
             f"{name}: gradient {ours:.2f} ms, transforms {least:.2f} ms, loop over windows and columns {plain:.1f} ms; "
             f"gradient / transforms {ratio:.2f} (bar {bar})"
         )
     ul.descend(planted(*SETTINGS["160 x 160"][0]), ul.UDU(rank=COLUMNS), step_size=0.1, iterations=5, dtype="float32")
-    print(f"all of this and a descent at 160 x 160: {peak_memory() - before:.0f} MB above the start (bar {MEMORY_BAR})")
+    found["megabytes"] = peak_memory() - before
+    write(ptychography=found)
+    print(f"all of this and a descent at 160 x 160: {found['megabytes']:.0f} MB above the start (bar {MEMORY_BAR})")
 
 
 def planted(side, window, grid, step):

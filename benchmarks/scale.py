@@ -15,24 +15,26 @@ import torch
 from _timing import shortest, write
 
 import udulib as ul
+from udulib.descent import _Loop
 from udulib.kernels.blocks import Blocks
 from udulib.kernels.completion import FusedSteps
 
 SIZES, ENTRIES, RANK = (1_000, 10_000, 100_000), 100, 32
 WORK = 4e8  # multiplications of one repeat, at least one step
 REPEATS = 5
+LOOP_UP_TO = 10_000  # d; a step takes seconds beyond
 COPIED = 2**27  # bytes, more than any cache
 
 
 def main():
     found = [json.loads(run(d)) for d in SIZES]
-    rows = [row for one in found for row in one["rows"]]
-    show(rows, found)
-    largest = next(row for row in rows if row["d"] == max(SIZES) and row["dtype"] == "float64")
+    rows = {f"{row['d']}_{row['dtype']}": row for one in found for row in one}
+    show(rows)
+    largest = rows[f"{max(SIZES)}_float64"]
     write(
-        scale_ordered_over_unordered_1e5=largest["shuffled"] / largest["milliseconds"],
-        scale_peak_gb_1e5=found[-1]["peak_gb"],
-        scale={"rank": RANK, "rows": rows, "peak_gb": {one["d"]: one["peak_gb"] for one in found}},
+        scale_ordered_over_unordered_1e5=largest["over_ordered"],
+        scale_peak_gb_1e5=largest["peak_gb"],
+        scale={"rank": RANK, **rows},
     )
 
 
@@ -46,7 +48,7 @@ def measure(d):
     ul.descend(problem, ul.UDU(RANK), step_size=0.1, iterations=2, record_at=[], engine="numba")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     rows = [one_size(problem.to(dtype=getattr(torch, dtype)), dtype) for dtype in ("float64", "float32")]
-    return {"d": d, "peak_gb": peak, "rows": rows}
+    return [{"peak_gb": peak, **row} for row in rows]
 
 
 def one_size(problem, dtype):
@@ -55,24 +57,25 @@ def one_size(problem, dtype):
     rng = np.random.default_rng(0)
     U = rng.standard_normal((d, RANK)).astype(dtype) / np.sqrt(d * RANK).astype(dtype)
     one = torch.ones((), dtype=getattr(torch, dtype))
-    pairs = len(np.unique(np.minimum(problem.rows, problem.cols) * d + np.maximum(problem.rows, problem.cols)))
+    i, j = problem.rows.numpy(), problem.cols.numpy()
+    pairs = len(np.unique(np.minimum(i, j) * d + np.maximum(i, j)))
     steps = max(1, int(WORK / (6 * RANK * pairs)))
-
-    def move(kernels):
-        factors = {"U": torch.from_numpy(U), "D": torch.ones(RANK, dtype=one.dtype)}
-        kernels.advance(factors, steps)
+    start = {"U": torch.from_numpy(U), "D": torch.ones(RANK, dtype=one.dtype)}
 
     ordered = FusedSteps(problem, ul.UDU(RANK), 0.1 * one, one, 10**6)
-    contenders = {"ordered": partial(move, ordered), "copy": copying()}
+    contenders = {"ordered": partial(ordered.advance, start, steps), "copy": copying()}
     blocked = isinstance(ordered.runs[0].layout, Blocks)
     if blocked:
         unordered = FusedSteps(problem, ul.UDU(RANK), 0.1 * one, one, 10**6)
         unordered.runs[0].layout = shuffled(unordered.runs[0].layout, rng)
-        contenders["shuffled"] = partial(move, unordered)
+        contenders["shuffled"] = partial(unordered.advance, start, steps)
+    if d <= LOOP_UP_TO and dtype == "float64":
+        loop = _Loop(problem, ul.UDU(RANK), 0.1 * one, one)
+        contenders["loop"] = partial(loop.advance, start, 1)
     for contender in contenders.values():
         contender()  # compiled, and its memory touched
     seconds = shortest(contenders, REPEATS)
-    time = seconds["ordered"] / steps
+    time, copied = seconds["ordered"] / steps, 2 * COPIED / seconds["copy"]
     bytes_an_entry = 3 * RANK * number.itemsize + 2 * number.itemsize + 4  # a row read, one added to; the entry itself
     return {
         "d": d,
@@ -82,8 +85,11 @@ def one_size(problem, dtype):
         "gigaflops": 6 * RANK * pairs / time / 1e9,  # measure, and add to two rows
         "bytes": pairs * bytes_an_entry,
         "gb_per_second": pairs * bytes_an_entry / time / 1e9,
-        "copy_gb_per_second": 2 * COPIED / seconds["copy"] / 1e9,
+        "copy_gb_per_second": copied / 1e9,
+        "over_copy": pairs * bytes_an_entry / time / copied,
         "shuffled": 1e3 * seconds["shuffled"] / steps if blocked else None,
+        "over_ordered": seconds["shuffled"] / seconds["ordered"] if blocked else None,
+        "loop": 1e3 * seconds["loop"] if "loop" in seconds else None,
     }
 
 
@@ -100,15 +106,14 @@ def copying():
     return partial(np.copyto, np.ones_like(source), source)
 
 
-def show(rows, found):
+def show(rows):
     print(f"completion, {ENTRIES} entries a row, r = {RANK}, one thread; GB/s: what the pass over the entries asks for")
     head = f"{'ms':>9}{'GF/s':>7}{'GB/s':>7}{'copy':>6}{'shuffled / ordered':>20}{'peak GB':>9}"
     print(f"{'d':>8}{'':>9}{'entries':>10}{head}")
-    peaks = {one["d"]: one["peak_gb"] for one in found}
-    for row in rows:
-        gain = f"{row['shuffled'] / row['milliseconds']:.2f}x" if row["shuffled"] else "in cache"
+    for row in rows.values():
+        gain = f"{row['over_ordered']:.2f}x" if row["over_ordered"] else "in cache"
         numbers = f"{row['milliseconds']:9.2f}{row['gigaflops']:7.1f}{row['gb_per_second']:7.1f}"
-        peak = f"{peaks[row['d']]:9.2f}" if row["dtype"] == "float64" else ""
+        peak = f"{row['peak_gb']:9.2f}"
         print(
             f"{row['d']:8}{row['dtype']:>9}{row['entries']:10}{numbers}{row['copy_gb_per_second']:6.0f}{gain:>20}{peak}"
         )

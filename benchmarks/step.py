@@ -1,7 +1,8 @@
 """Time of one step on the paper's completion problem, one thread: ``OMP_NUM_THREADS=1 python benchmarks/step.py``.
 
 Ours, by loop and by kernels, against what a reader would write with autograd or in NumPy, and against the operations
-that must be done at the rate at which this machine multiplies matrices.
+that must be done at the rate at which this machine multiplies matrices. And in single precision the steps after a
+hundred thousand, when most columns have decayed to nothing, against the first ones.
 """
 
 from functools import partial
@@ -15,19 +16,23 @@ import udulib as ul
 
 D, OBSERVED, STEP_SIZE = 100, 900, 0.1
 REPEATS = 15
+DECAYED = 100_000
 STEPS = {"autograd": 60, "numpy": 100, "loop": 100, "numba": 4000}  # of one repeat, some hundredths of a second
 
 
 def main():
     torch.set_num_threads(1)
     problem, _ = ul.planted_completion(d=D, rank=3, observed=OBSERVED, spectrum=(3.0, 2.0, 1.0), seed=0)
-    table = [row(problem, model, dtype) for dtype in ("float64", "float32") for model in (ul.UDU, ul.BM)]
-    show(table)
-    udu = table[0]
+    kinds = [(model, dtype) for dtype in ("float64", "float32") for model in (ul.UDU, ul.BM)]
+    table = {f"{model.__name__}_{dtype}": row(problem, model, dtype) for model, dtype in kinds}
+    fresh, decayed = once_decayed(problem)
+    show(table, fresh, decayed)
+    udu = table["UDU_float64"]
     write(
         udu_step_over_autograd=udu["over_autograd"],
         udu_step_over_flops=udu["over_flops"],
-        step={"d": D, "rank": D, "entries": OBSERVED, "rows": table},
+        float32_decayed_over_fresh=decayed / fresh,
+        step={"d": D, "rank": D, "entries": OBSERVED, **table},
     )
 
 
@@ -72,13 +77,23 @@ def row(problem, model, dtype):
     microseconds = {name: 1e6 * seconds[name] / STEPS[name] for name in STEPS}
     rate = 2e9 / seconds["product"]
     return {
-        "model": model.__name__,
-        "dtype": dtype,
         "microseconds": microseconds,
         "over_autograd": microseconds["autograd"] / microseconds["numba"],
         "over_flops": microseconds["numba"] / (1e6 * flops(problem, model) / rate),
         "gigaflops_of_products": rate / 1e9,
     }
+
+
+def once_decayed(problem):
+    """Microseconds a step of UDU in single precision: of the first thousand, and of a thousand after DECAYED."""
+    run = dict(step_size=STEP_SIZE, record_at=[], dtype="float32", engine="numba")
+    settled = ul.descend(problem, ul.UDU(D), iterations=DECAYED, **run).factors
+
+    def steps(start):
+        return lambda: ul.descend(problem, ul.UDU(D), iterations=1000, start=start, **run)
+
+    seconds = shortest({"fresh": steps(None), "decayed": steps(settled)}, REPEATS)
+    return 1e3 * seconds["fresh"], 1e3 * seconds["decayed"]
 
 
 def check_agreement(results, dtype):
@@ -128,13 +143,13 @@ def numpy_loop(problem, start, model, dtype, iterations):
     return {"U": U, "D": lam} if model is ul.UDU else {"U": U}
 
 
-def show(table):
+def show(table, fresh, decayed):
     print(f"d = r = {D}, {OBSERVED} entries, one thread; microseconds a step")
     print(f"{'':12}{'autograd':>10}{'NumPy':>10}{'loop':>10}{'numba':>10}{'autograd/numba':>16}{'numba/FLOPs':>13}")
-    for line in table:
-        times = "".join(f"{line['microseconds'][name]:10.1f}" for name in STEPS)
-        ratios = f"{line['over_autograd']:15.1f}x{line['over_flops']:12.2f}x"
-        print(f"{line['model']:4}{line['dtype']:8}{times}{ratios}")
+    for name, line in table.items():
+        times = "".join(f"{line['microseconds'][way]:10.1f}" for way in STEPS)
+        print(f"{name:12}{times}{line['over_autograd']:15.1f}x{line['over_flops']:12.2f}x")
+    print(f"UDU_float32 after {DECAYED} iterations: {decayed:.1f}, {decayed / fresh:.2f} times the first thousand")
 
 
 if __name__ == "__main__":
