@@ -214,6 +214,7 @@ def test_best_looks_at_validation_only():
         ({"radius": 0.0}, "radius"),
         ({"epochs": 0}, "epochs"),
         ({"dtype": "float16"}, "dtype"),
+        ({"device": "tpu"}, "device"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(settings, said):

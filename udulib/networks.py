@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from udulib.errors import InputError
-from udulib.inputs import positive_array, whole_number
+from udulib.inputs import positive_array, torch_device, whole_number
 from udulib.streams import generator
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "nadam", "adamw")
@@ -149,6 +149,7 @@ def train(
     tail=20,
     d_init=None,
     dtype="float32",
+    device="cpu",
 ):
     r"""Train a network on every seed of a task and at every setting of a grid, all at once.
 
@@ -183,6 +184,8 @@ def train(
         Initial value of every entry of D; uniform in :math:`\pm 1/\sqrt h` if left out.
     dtype : {"float32", "float64"}
         Of the computation.
+    device : {"cpu", "auto", "cuda"}
+        Networks as small as the paper's are faster on a CPU.
 
     Returns
     -------
@@ -220,7 +223,8 @@ def train(
         positive_array("radius", radius),
     )
     grid = settings[0].shape
-    flat = [torch.tensor(s.reshape(-1, 1), dtype=getattr(torch, dtype)) for s in settings]  # (L, 1)
+    like = {"dtype": getattr(torch, dtype), "device": torch_device(device)}
+    flat = [torch.tensor(s.reshape(-1, 1), **like) for s in settings]  # (L, 1)
     numbers = task.inputs * hidden + hidden * task.outputs + hidden * (hidden if NETS[net].middle == "dense" else 1)
     seeds_at_once = max(1, FLOATS_AT_ONCE // (numbers * len(flat[0])))
     parts = [
@@ -293,21 +297,20 @@ def evaluate(net, U, D, V, x, y, classes=0):
 def _train(task, part, net, hidden, optimizer, settings, epochs, batch, d_init):
     """Results of the seeds in ``part`` at all settings, as a dict of arrays (K, L, ...)."""
     learning_rate, weight_decay, radius = settings
-    dtype = learning_rate.dtype
     seeds = task.seeds[part]
     sizes = task.inputs, hidden, task.outputs
     start = np.stack([_start(net, *sizes, d_init, seed) for seed in seeds])  # (K, P)
-    rows = torch.tensor(start, dtype=dtype)[:, None].repeat(1, len(learning_rate), 1)  # (K, L, P)
+    rows = torch.from_numpy(start).to(learning_rate)[:, None].repeat(1, len(learning_rate), 1)  # (K, L, P)
     factors, slopes = _views(rows, net, *sizes), _views(torch.empty_like(rows), net, *sizes)
     step = _Optimizer(optimizer, rows, slopes["all"], learning_rate, weight_decay)
 
-    watched = [_part(task, name, part, dtype) for name in ("validation", "test")]
-    x, y, offset = _all_rows(task, part, dtype)
+    watched = [_tensors(*task.part(name, part), task.classes, rows) for name in ("validation", "test")]
+    x, y, offset = _all_rows(task, part, rows)
     orders = [generator("batches", int(seed)) for seed in seeds]
     curve, accuracy_curve = [], []
     for _ in range(epochs):
-        shuffled = np.stack([rng.permutation(rows) for rng, rows in zip(orders, task.train[part], strict=True)])
-        index = torch.from_numpy(shuffled + offset)  # (K, n)
+        shuffled = np.stack([rng.permutation(own) for rng, own in zip(orders, task.train[part], strict=True)])
+        index = torch.from_numpy(shuffled + offset).to(rows.device)  # (K, n)
         for at in range(0, index.shape[1], batch):
             chosen = index[:, at : at + batch]
             _gradient(net, factors, slopes, x[chosen], y[chosen], task.classes)
@@ -321,7 +324,7 @@ def _train(task, part, net, hidden, optimizer, settings, epochs, batch, d_init):
     if task.classes:
         found |= {"accuracy_curve": torch.stack(accuracy_curve, -1), "test_accuracy": test_accuracy}
     found |= {name: value for name, value in factors.items() if name != "all"}
-    return {name: value.numpy().astype(np.float32) for name, value in found.items()}
+    return {name: value.cpu().numpy().astype(np.float32) for name, value in found.items()}
 
 
 def _start(net, d, h, c, d_init, seed):
@@ -346,27 +349,19 @@ def _views(rows, net, d, h, c):
     return views
 
 
-def _all_rows(task, part, dtype):
+def _all_rows(task, part, like):
     """All rows of the task in one tensor (and targets), and what to add to each seed's row numbers to find them."""
     if task.x.ndim == 2:
-        return _float(task.x, dtype), _target(task.y, task.classes, dtype), 0
+        return *_tensors(task.x, task.y, task.classes, like), 0
     x, y = task.x[part], task.y[part]
     offset = np.arange(len(x))[:, None] * x.shape[1]
-    flat = _float(x.reshape(-1, x.shape[-1]), dtype), _target(y.reshape(-1), task.classes, dtype)
-    return *flat, offset
+    return *_tensors(x.reshape(-1, x.shape[-1]), y.reshape(-1), task.classes, like), offset
 
 
-def _part(task, name, part, dtype):
-    x, y = task.part(name, part)
-    return _float(x, dtype), _target(y, task.classes, dtype)
-
-
-def _float(array, dtype):
-    return torch.from_numpy(np.ascontiguousarray(array)).to(dtype)
-
-
-def _target(y, classes, dtype):
-    return torch.from_numpy(np.ascontiguousarray(y)) if classes else _float(y, dtype)
+def _tensors(x, y, classes, like):
+    """Features, and targets of the same kind; classes stay whole numbers."""
+    x, y = (torch.from_numpy(np.ascontiguousarray(array)) for array in (x, y))
+    return x.to(like), y.to(like.device) if classes else y.to(like)
 
 
 def _left(factors):
@@ -477,8 +472,8 @@ def _scores(out, y, classes):
     y = y.expand(out.shape[:-1])
     if not classes:
         loss = (out[..., 0] - y).square().mean(-1)
-        return torch.where(loss.isnan() & torch.tensor(y.shape[-1] > 0), torch.inf, loss), None
+        return torch.where(loss.isnan() & (y.shape[-1] > 0), torch.inf, loss), None
     loss = -out.log_softmax(-1).gather(-1, y[..., None].long()).mean((-2, -1))
     accuracy = (out.argmax(-1) == y).to(out.dtype).mean(-1)
-    diverged = ~loss.isfinite() & torch.tensor(y.shape[-1] > 0)
+    diverged = ~loss.isfinite() & (y.shape[-1] > 0)
     return torch.where(diverged, torch.inf, loss), torch.where(diverged, 0.0, accuracy)
