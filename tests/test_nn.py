@@ -337,6 +337,7 @@ def test_automatic_mixed_precision(dtype):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own, when inductor is loaded
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_training_equals_plain_training(backend):
     """In one graph, without breaks."""
