@@ -23,6 +23,7 @@ U is this module's V and the other way round. LoRA's :math:`\Delta W = (\alpha_{
 :math:`A = V^\top` and, where :math:`\alpha_{\mathrm{LoRA}} = r`, :math:`B = s\,U\,\mathrm{diag}(D)`.
 """
 
+import contextlib
 import difflib
 import json
 import math
@@ -345,6 +346,41 @@ def adapted_layers(model, name="default"):
     return found
 
 
+def groups(model, learning_rate, factor=1.0, weight_decay=0.0, *, name="default"):
+    """Parameter groups of an adapter for an optimizer, one of them faster.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    learning_rate : float
+    factor : float, default 1.0
+        The rate of D is so many times larger. D starts at one and must reach the size of the change over R squared,
+        which takes long at the rate of the matrices. For ordinary LoRA, whose D is fixed, V is the faster one, as in
+        LoRA+ (Hayou and others 2024).
+    weight_decay : float, default 0.0
+    name : str, default "default"
+
+    Returns
+    -------
+    list of dict
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(8, 6))
+    >>> _ = add(model, ["0"], rank=4)
+    >>> [(len(group["params"]), group["lr"]) for group in groups(model, 0.1, factor=10.0)]
+    [(2, 0.1), (1, 1.0)]
+    """
+    found = {False: [], True: []}
+    for adapter in _adapters(model, name).values():
+        for letter, parameter in adapter.named_parameters():
+            found[letter == ("V" if adapter.radius is None else "D")].append(parameter)
+    return [
+        {"params": found[fast], "lr": learning_rate * (factor if fast else 1.0), "weight_decay": weight_decay}
+        for fast in (False, True)
+    ]
+
+
 # Spectra and cuts -----------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +479,27 @@ def cut(model, *, rank=None, energy=None, of="product", name="default"):
         adapter.fill_(*_cut(adapter, rank, energy, of))
         kept[layer] = adapter.rank if rank != 0 else 0
     return kept
+
+
+@contextlib.contextmanager
+def restored(model, name="default"):
+    """Inside the block an adapter may be cut; behind it the factors are as before.
+
+    Examples
+    --------
+    >>> model = nn.Sequential(nn.Linear(8, 6))
+    >>> _ = add(model, ["0"], rank=4)
+    >>> with restored(model):
+    ...     _ = cut(model, rank=1)
+    >>> adapted_layers(model)["0"].adapters["default"].rank
+    4
+    """
+    before = {adapter: [f.clone() for f in _factors(adapter)] for adapter in _adapters(model, name).values()}
+    try:
+        yield
+    finally:
+        for adapter, factors in before.items():
+            adapter.fill_(*factors)
 
 
 @torch.no_grad()
