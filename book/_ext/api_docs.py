@@ -1,8 +1,8 @@
-"""Docstrings as the API page shows them: shapes such as (*, d, r) are text, not the start of emphasis."""
+"""Docstrings as the API page shows them: shapes such as (*, d, r) and (*G, K) are text, not the start of emphasis."""
 
 import re
 
-SHAPE_OR_LITERAL = re.compile(r"(`+).*?\1|(?P<shape>\(\*(?=[,)]))")
+SHAPE_OR_LITERAL = re.compile(r"(`+).*?\1|(?P<shape>\(\*(?=\w*[,)]))")
 
 
 def escape_shapes(app, what, name, obj, options, lines):

@@ -56,7 +56,7 @@ class BenchmarkFigure(SphinxDirective):
 
 def draw(scale):
     figures.use_style()
-    fig, ax = plt.subplots()
+    fig, ax = plt.subplots(figsize=(6.4, 4.8))
     rows = [row for row in scale.values() if isinstance(row, dict)]
     series = {
         "PyTorch, one operation at a time": ("float64", "loop", "v"),
@@ -72,7 +72,7 @@ def draw(scale):
     first = min(row["milliseconds"] for row in rows if row["dtype"] == "float64")
     ax.loglog(entries, first * entries / entries[0], ":", color="#808080", label="proportional to the entries")
     ax.set(xlabel="known entries, 100 for each row", ylabel="milliseconds an iteration")
-    ax.legend()
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="small")
     return fig
 
 
