@@ -370,7 +370,14 @@ def test_steps_in_place_are_the_loop(kind, monkeypatch):
 
     graph_on_cpu(monkeypatch, record)
     problem, model = problems()[kind]
-    run = dict(step_size=step_sizes(problem), iterations=230, record_at=[1, 100, 230], record=("shrink",), device="cpu")
+    run = dict(
+        init_scale=1.5,
+        step_size=step_sizes(problem),
+        iterations=230,
+        record_at=[1, 100, 230],
+        record=("shrink",),
+        device="cpu",
+    )
     loop, graph = (ul.descend(problem, model, engine=engine, **run) for engine in ("loop", "graph"))
     assert (loop.engine, graph.engine) == ("loop", "graph")
     for name, factor in loop.factors.items():
