@@ -413,23 +413,29 @@ def test_diagnosis_of_a_planted_layer():
     assert diagnose(planted_layer(), tol=1e-5)[""].alive == 3
 
 
-def trained(learning_rate, steps=250):
+def trained(learning_rate, kind=torch.optim.SGD):
     x, y = task()
     model = UDVLinear(12, 3, hidden=20, radius=2.0, generator=generator())
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate)
+    optimizer = kind(model.parameters(), lr=learning_rate)
     attach(optimizer, model)
-    for _ in range(steps):
+    for _ in range(250):
         optimizer.step(closure(model, optimizer, x, y))
     return diagnose(model)[""]
 
 
 def test_a_learning_rate_that_kills_neurons_is_warned_of():
-    """Once; a moderate one, which keeps as many neurons as there are outputs, is not."""
+    """A moderate one, which keeps as many neurons as there are outputs, is not."""
     assert not trained(0.03).bottleneck
-    with pytest.warns(CollapseWarning, match="Lower the learning rate") as caught:
+    with pytest.warns(CollapseWarning, match="Lower the learning rate"):
         found = trained(1.0)
-    assert len(caught) == 1
     assert found.bottleneck
+
+
+def test_the_warning_comes_once():
+    """Adam at this rate leaves the balls far behind in each of its steps."""
+    with pytest.warns(CollapseWarning) as caught:
+        trained(1.0, torch.optim.Adam)
+    assert len(caught) == 1
 
 
 # --- radius -----------------------------------------------------------------------------------------------------------
