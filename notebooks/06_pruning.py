@@ -25,6 +25,24 @@
 # size ci, under two minutes at size book, on one core.
 
 # %% tags=["setup", "hide-cell"]
+# Where udulib is missing (Colab), it comes from the book's repository. The torch and numpy already there stay as they are.
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+if importlib.util.find_spec("udulib") is None:
+    source = os.environ.get("UDULIB_SOURCE", "")
+    if not source:
+        raise ModuleNotFoundError(
+            "udulib is not installed, and this notebook does not know where to find it. Set UDULIB_SOURCE to what pip "
+            "shall install, for example os.environ['UDULIB_SOURCE'] = 'git+https://<host>/<owner>/<repository>', "
+            "and run this cell again."
+        )
+    kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source, *kept], check=True)
+    importlib.invalidate_caches()
 
 # %% tags=["parameters"]
 size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: the published scale
