@@ -128,7 +128,7 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
     axes = [np.atleast_1d(positive_array("an axis", axis)) for axis in (strengths, d_inits, init_scales, step_sizes)]
     kappa, delta, xi, step = (axis[(..., *[None] * (4 - i))] for i, axis in enumerate(axes))  # (n, 1 ...)
     alpha = np.cbrt(bias_strength(s, 1.0) / kappa)  # (K, 1, 1, 1, 1)
-    eta = step * largest_step(s, alpha, density=_fullest(problem))  # (K, 1, 1, H, problems)
+    eta = step * largest_step(s, alpha, _fullest(problem), delta * alpha)  # (K, D, 1, H, problems)
     model = UDU(rank=problem.shape[0] if rank is None else rank, radius=alpha)
     late = [iterations - 1, iterations] if iterations > 1 else [iterations]
     grid = np.unique([*np.geomspace(10, iterations, 24).round().astype(int).clip(1, iterations), *late])

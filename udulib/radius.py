@@ -139,12 +139,12 @@ def expected_wait(singular_values, radius, d_init, step_size, share):
     return shrink / rate
 
 
-def largest_step(singular_values, radius, density):
+def largest_step(singular_values, radius, density, d_init=0.0):
     r"""An estimate of the largest step size at which a converged run does not oscillate.
 
-    At the solution the curvature along column j is :math:`4 p\,\lambda_j \sigma_j` at observed density p. With
-    :math:`\lambda_j = \|X\|_*/\alpha^2` gradient descent is stable below
-    :math:`\eta = \alpha^2 / (2 p\,\sigma_1 \|X\|_*)`.
+    At the solution the curvature along column j is :math:`4 p\,\lambda_j \sigma_j` at observed density p, where
+    :math:`\lambda_j` is about :math:`\lambda = \max(\|X\|_*/\alpha^2, D_0)`. Gradient descent is stable below
+    :math:`\eta = 1 / (2 p\,\sigma_1 \lambda)`.
 
     Parameters
     ----------
@@ -152,6 +152,8 @@ def largest_step(singular_values, radius, density):
     radius : float or array
     density : float or array
         Share of the entries observed in the fullest row or column, between 0 and 1.
+    d_init : float or array, default 0
+        :math:`D_0`.
 
     Returns
     -------
@@ -169,7 +171,8 @@ def largest_step(singular_values, radius, density):
     """
     s = positive_array("singular_values", singular_values)
     alpha, p = positive_array("radius", radius), positive_array("density", density)
-    return alpha**2 / (2 * p * s[..., 0] * s.sum(axis=-1))
+    weight = np.maximum(s.sum(axis=-1) / alpha**2, positive_array("d_init", d_init, allow_zero=True))
+    return 1 / (2 * p * s[..., 0] * weight)
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ def suggest_radius(problem, strength=STRENGTH, seed=0):
     strength = float(positive_array("strength", strength))
     spectrum, edge, density = estimated_spectrum(problem, seed=seed)
     alpha = (np.sqrt(len(spectrum)) * spectrum.sum() / strength) ** (1 / 3)
-    step = SHARE_OF_LIMIT * float(largest_step(spectrum, alpha, density))
+    step = SHARE_OF_LIMIT * float(largest_step(spectrum, alpha, density, d_init=alpha))
     wider = 1.0 if problem.symmetric else 2.0
     radius = float(alpha * wider ** (-1 / 6))
     settings = {
