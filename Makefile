@@ -21,7 +21,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow lint check pair publish data bench publish-bench figure serve lock clean help
+.PHONY: book run test test-slow lint check pair publish tune data bench publish-bench figure serve lock clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -48,6 +48,9 @@ pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci;
 
 publish: $(INSTALLED)  ## copy the records of the runs at SIZE to results/
 	@$(PY) -m tools.publish --size $(SIZE) --device $(DEVICE) $(NB)
+
+tune: $(INSTALLED)  ## tune all methods on the ratings anew: results/tuning/ (some 20 minutes; wants pip install cornac)
+	@for core in --core ""; do OMP_NUM_THREADS=1 $(PY) -m tools.tune $$core || exit 1; done
 
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m udulib.data

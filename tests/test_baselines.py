@@ -145,7 +145,7 @@ def test_means_solve_their_least_squares_problem():
 
 
 def test_biased_factorization_learns():
-    pytest.importorskip("surprise")
+    pytest.importorskip("cornac")
     problem = noisy(observed=400)
     fit = baselines.biased_factorization(problem, rank=3, epochs=300, ridge=0.0, step_size=0.02)
     rows, cols = problem.rows.numpy(), problem.cols.numpy()
@@ -155,8 +155,8 @@ def test_biased_factorization_learns():
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "surprise", None)
-    with pytest.raises(ul.InputError, match="pip install scikit-surprise"):
+    monkeypatch.setitem(sys.modules, "cornac.data", None)
+    with pytest.raises(ul.InputError, match="pip install cornac"):
         baselines.biased_factorization(noisy(), rank=2)
 
 

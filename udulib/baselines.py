@@ -1,9 +1,9 @@
 r"""What a user would pick instead of UDU for matrix completion, and a recipe that joins the two.
 
 Nuclear norm (soft-impute), alternating least squares, two factors with weight decay, biased matrix factorization from
-scikit-surprise, and UDU to find the rank followed by alternating least squares to finish. There is no maintained
-package of soft-impute or of least squares on real-valued entries that installs beside today's NumPy, so the two short
-algorithms stand here.
+the library cornac, and UDU to find the rank followed by alternating least squares to finish. We know no maintained
+package of soft-impute, or of least squares on observed real-valued entries, that installs beside today's NumPy
+(``implicit`` counts what is missing as zero), so the two short algorithms stand here.
 """
 
 from dataclasses import dataclass, field
@@ -445,19 +445,19 @@ class BiasedFit(Fit):
         return super().entries(rows, cols) + self.means.at(rows, cols)
 
 
-def biased_factorization(problem, rank, ridge=0.02, step_size=0.005, epochs=20, init_scale=0.1, seed=0):
-    r"""Matrix factorization with row and column means, by stochastic gradient descent: scikit-surprise's ``SVD``.
+def biased_factorization(problem, rank, ridge=0.02, step_size=0.01, epochs=20, start=None, seed=0):
+    r"""Matrix factorization with row and column means, by stochastic gradient descent: ``MF`` of the library cornac.
 
     Parameters
     ----------
     problem : Completion
         One problem, not a stack; not symmetric.
     rank, ridge, step_size, epochs
-        ``n_factors``, ``reg_all``, ``lr_all``, ``n_epochs`` of ``surprise.SVD``; the defaults are its own.
-    init_scale : float, default 0.1
-        ``init_std_dev``: standard deviation of the starting factors.
+        ``k``, ``lambda_reg``, ``learning_rate``, ``max_iter`` of ``cornac.models.MF``; the defaults are its own.
+    start : BiasedFit, optional
+        To go on from; random factors and no means if left out.
     seed : int, default 0
-        Of the start.
+        Of the start, and of the order in which the entries are visited: cornac takes them as they come, every epoch.
 
     Returns
     -------
@@ -466,7 +466,7 @@ def biased_factorization(problem, rank, ridge=0.02, step_size=0.005, epochs=20, 
     Raises
     ------
     InputError
-        If scikit-surprise is not installed, a stack, a symmetric problem.
+        If cornac is not installed, a stack, a symmetric problem.
 
     Examples
     --------
@@ -479,25 +479,23 @@ def biased_factorization(problem, rank, ridge=0.02, step_size=0.005, epochs=20, 
     if problem.symmetric:
         raise InputError("biased_factorization is for rectangular problems; got a symmetric one")
     try:
-        from surprise import SVD, Trainset
+        from cornac.data import Dataset
+        from cornac.models import MF
     except ImportError:
-        raise InputError(
-            "biased_factorization runs scikit-surprise, which is not installed; pip install scikit-surprise"
-        ) from None
-    rows, cols, values = (array.numpy() for array in (problem.rows, problem.cols, problem.b))
-    (d, c), users, items = problem.shape, {}, {}
-    for i, j, value in zip(rows.tolist(), cols.tolist(), values.tolist(), strict=True):
-        users.setdefault(i, []).append((j, value))
-        items.setdefault(j, []).append((i, value))
-    users = {i: users.get(i, []) for i in range(d)}
-    items = {j: items.get(j, []) for j in range(c)}
-    inner = {i: i for i in range(max(d, c))}
-    data = Trainset(users, items, d, c, len(values), (values.min(), values.max()), inner, inner)
-    model = SVD(
-        n_factors=rank, reg_all=ridge, lr_all=step_size, n_epochs=epochs, init_std_dev=init_scale, random_state=seed
-    ).fit(data)
-    factors = {"U": np.array(model.pu), "V": np.array(model.qi)}
-    return BiasedFit(factors, np.empty(0), Means(float(data.global_mean), np.array(model.bu), np.array(model.bi)))
+        raise InputError("biased_factorization runs cornac, which is not installed; pip install cornac") from None
+    order = generator("biased factorization", seed).permutation(problem.b.shape[0])
+    rows, cols, values = (array.numpy()[order] for array in (problem.rows, problem.cols, problem.b))
+    names = [{i: i for i in range(n)} for n in problem.shape]
+    given = {"k": rank, "lambda_reg": ridge, "learning_rate": step_size, "max_iter": epochs, "seed": seed}
+    if start is not None:
+        parts = start.factors | {"Bu": start.means.rows, "Bi": start.means.cols}
+        given["init_params"] = {name: part.astype(np.float32) for name, part in parts.items()}
+    model = MF(num_threads=1, **given)
+    model.fit(Dataset(*problem.shape, *names, (rows, cols, values)))
+    U, V, over_rows, over_cols = (
+        np.asarray(part, float) for part in (model.u_factors, model.i_factors, model.u_biases, model.i_biases)
+    )
+    return BiasedFit({"U": U, "V": V}, np.empty(0), Means(float(model.global_mean), over_rows, over_cols))
 
 
 def _one_problem(problem):

@@ -6,14 +6,16 @@ chosen by validation too, at no extra cost. The best run's settings are then fit
 together, split by split, and tested once. No test rating is ever scored while tuning.
 """
 
+import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from udulib import baselines, data
 from udulib.descent import descend
 from udulib.errors import InputError
+from udulib.ledger import home
 from udulib.models import UDV, UV
 from udulib.problems import Completion
 from udulib.radius import estimated_spectrum
@@ -183,7 +185,7 @@ def _log_uniform(rng, low, high):
 
 
 class _Descended(_Method):
-    longest, every = 1000, 10
+    longest, every, dtype = 1000, 10, "float64"
 
     def fit(self, problem, settings, watch=None):
         long = watch is not None
@@ -197,6 +199,7 @@ class _Descended(_Method):
             iterations=iterations,
             record_at=range(self.every, iterations + 1, self.every) if long else [],
             monitor={"watch": watch} if long else None,
+            dtype=self.dtype,
             device="cpu",
         )
         factors = trace.factors
@@ -239,7 +242,7 @@ class _UV(_Descended):
 
 
 class _DecayedUV(_UV):
-    longest = 400  # no fused kernel for this model
+    dtype = "float32"  # no fused kernel for this model: half the time
 
     def draw(self, rng, part, scale):
         settings = super().draw(rng, part, scale)
@@ -286,18 +289,24 @@ class _ALS(_Method):
 
 class _Biased(_Method):
     centred = False  # it has means of its own
+    longest, every = 200, 10
 
     def draw(self, rng, part, scale):
         return {
             "rank": int(rng.choice([5, 20, 50, 100])),
-            "ridge": _log_uniform(rng, 0.02, 0.3),
-            "step_size": _log_uniform(rng, 0.003, 0.02),
-            "epochs": int(rng.choice([20, 40, 80])),
+            "ridge": _log_uniform(rng, 0.02, 0.2),
+            "step_size": _log_uniform(rng, 0.003, 0.03),
         }
 
     def fit(self, problem, settings, watch=None):
-        fit = baselines.biased_factorization(problem, **settings)
-        return fit, {} if watch else None, _misfit(fit, watch) if watch else None
+        if watch is None:
+            return baselines.biased_factorization(problem, **settings), None, None
+        fit, misfits = None, []
+        for _ in range(self.longest // self.every):
+            fit = baselines.biased_factorization(problem, epochs=self.every, start=fit, **settings)
+            misfits.append(_misfit(fit, watch))
+        best = int(np.argmin(misfits))
+        return fit, {"epochs": self.every * (best + 1)}, misfits[best]
 
 
 METHODS = {
@@ -316,8 +325,30 @@ def _misfit(fit, watch):
     return 0.5 * float(residual @ residual)
 
 
-def _prepared(ratings, index, method, centred):
-    """A training problem, and the means that were taken out of it (None: none)."""
+def prepared(ratings, index, method, centred=True):
+    """A training problem, and the means that were taken out of it.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    index : array of int
+        Which ratings.
+    method : str
+        One of ``METHODS``.
+    centred : bool, default True
+        Take user and item means out; else only the overall mean. A method with means of its own gets the ratings.
+
+    Returns
+    -------
+    problem : Completion
+    means : Means or None
+
+    Examples
+    --------
+    >>> ratings = from_arrays(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([5.0, 3.0, 4.0]))
+    >>> prepared(ratings, np.arange(3), "ALS", centred=False)[1].overall
+    4.0
+    """
     raw = ratings.problem(index)
     if not METHODS[method].centred:
         return raw, None
@@ -360,7 +391,7 @@ def tune(method, ratings, centred=True, budget=BUDGET):
     if method not in METHODS:
         raise InputError(f"method is one of {', '.join(METHODS)}; got {method!r}")
     parts = split(ratings, 0)
-    problem, means = _prepared(ratings, parts.train, method, centred)
+    problem, means = prepared(ratings, parts.train, method, centred)
     watch = ratings.problem(parts.validation, means)
     runs = []
     for settings in METHODS[method].draws(budget, scale_of(problem)):
@@ -376,6 +407,33 @@ def tune(method, ratings, centred=True, budget=BUDGET):
         )
     best = min((run for run in runs if run["validation"] is not None), key=lambda run: run["validation"])
     return {"method": method, "centred": centred, "runs": runs, "chosen": best["settings"]}
+
+
+def log_path(core=False):
+    """Where the committed tuning log lies: beside the published results, in the checkout or in the package."""
+    return home() / "results" / "tuning" / ("movielens-100k-core.json" if core else "movielens-100k.json")
+
+
+def read_logs(core=False):
+    """The committed tuning logs.
+
+    Parameters
+    ----------
+    core : bool, default False
+        Those of the small version.
+
+    Returns
+    -------
+    list of dict
+        As :func:`tune` returns them, each with its ``scores`` on the five splits.
+
+    Examples
+    --------
+    >>> logs = read_logs()
+    >>> all(len(log["runs"]) == BUDGET for log in logs)
+    True
+    """
+    return json.loads(log_path(core).read_text(encoding="utf-8"))["logs"]
 
 
 @dataclass(frozen=True)
@@ -437,7 +495,7 @@ def score(method, settings, ratings, parts, centred=True):
     """
     if method not in METHODS:
         raise InputError(f"method is one of {', '.join(METHODS)}; got {method!r}")
-    problem, means = _prepared(ratings, np.append(parts.train, parts.validation), method, centred)
+    problem, means = prepared(ratings, np.append(parts.train, parts.validation), method, centred)
     start = time.process_time()
     fit, _, _ = METHODS[method].fit(problem, settings)
     seconds = time.process_time() - start
@@ -452,3 +510,70 @@ def score(method, settings, ratings, parts, centred=True):
         fit.rank,
         float(effective_rank(s)),
     )
+
+
+def follow(settings, ratings, parts, iterations, centred=True):
+    """A UDV run on the training part of a split, with the validation and test ratings watched.
+
+    Parameters
+    ----------
+    settings : dict
+        As ``tune`` chose them for UDV.
+    ratings : Ratings
+    parts : Split
+    iterations : int
+    centred : bool, default True
+        As in ``tune``.
+
+    Returns
+    -------
+    Trace
+        Its ``monitor`` holds half the squared errors on ``"validation"`` and ``"test"``.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> pairs = rng.choice(600, 400, replace=False)
+    >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
+    >>> settings = {"radius": 1.0, "d_init": 1.0, "init_scale": 0.1, "step_size": 0.01}
+    >>> sorted(follow(settings, ratings, split(ratings, 0), iterations=50).monitor)
+    ['test', 'validation']
+    """
+    problem, means = prepared(ratings, parts.train, "UDV", centred)
+    watched = {name: ratings.problem(getattr(parts, name), means) for name in ("validation", "test")}
+    given = {name: settings[name] for name in ("step_size", "init_scale", "d_init")}
+    every = max(1, iterations // 120)
+    at = range(every, iterations + 1, every)
+    model = METHODS["UDV"].model(settings)
+    return descend(problem, model, iterations=iterations, record_at=at, monitor=watched, device="cpu", **given)
+
+
+def log_all(ratings, methods=METHODS, budget=BUDGET):
+    """Tune every method, with and without means taken out first, and score it on five splits: what is committed.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    methods : sequence of str
+        All of ``METHODS`` if left out.
+    budget : int, default 20
+        Runs of each.
+
+    Yields
+    ------
+    dict
+        As :func:`tune` returns it, with ``scores``, one :class:`Score` a split.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> pairs = rng.choice(600, 400, replace=False)
+    >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
+    >>> [(log["centred"], len(log["scores"])) for log in log_all(ratings, ["ALS"], budget=2)]
+    [(True, 5), (False, 5)]
+    """
+    for method in methods:
+        for centred in (True, False) if METHODS[method].centred else (True,):
+            log = tune(method, ratings, centred, budget)
+            scores = [score(method, log["chosen"], ratings, split(ratings, seed), centred) for seed in range(5)]
+            yield log | {"scores": [asdict(one) for one in scores]}
