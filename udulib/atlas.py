@@ -25,6 +25,7 @@ from udulib.spectra import numerical_rank
 REGIONS = ("low rank, right", "right, with a tail", "lazy", "rank too low", "too slow", "oscillating")
 VISIBLE = 20.0  # expected shrink below which a tail stays above 1e-8; read off other problems than those tested
 RIGHT = 1e-2  # relative error up to which an answer is called right
+ARRIVED = 1e-4  # misfit, relative to the start, from which on a run is called converged
 FITTED = 1e-3  # misfit, relative to the start, below which the entries are fitted
 
 
@@ -45,7 +46,7 @@ class Atlas:
     misfit : array
         Objective at the end over that at the start.
     converged : array
-        Iteration after which the recorded misfit stays below 1e-6 (``inf``: it never does).
+        Iteration after which the recorded misfit stays below 1e-4 (``inf``: it never does).
     shrink : array
         :math:`\sum\log(1/c)` of the run.
     region : array of str
@@ -154,7 +155,7 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
         misfit = np.nan_to_num(objective / trace.objective[..., :1], nan=np.inf)
         rising = (misfit[..., -2:] > misfit[..., -3:-1] * (1 + 1e-9)).any(-1) & (misfit[..., -1] > 1e-12)
     tail = np.where(broken, np.nan, spectrum[..., k] / spectrum[..., 0])
-    above = misfit > 1e-6
+    above = misfit > ARRIVED
     last_above = above.shape[-1] - 1 - np.argmax(above[..., ::-1], axis=-1)
     ends = np.append(trace.iteration[1:], np.inf)  # misfit[..., i] is that before update trace.iteration[i + 1]
     converged = np.where(above.any(-1), ends[np.minimum(last_above + 1, len(ends) - 1)], ends[0])

@@ -319,13 +319,35 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     model = (UDU if problem.symmetric else UDV)(rank=columns, radius=suggestion.radius)
     trace = descend(problem, model, iterations=iterations, device=device, **suggestion.settings)
     found = int(rank_plateau(trace, problem, rtol).rank)
-    return Recipe(als(problem, found, ridge, sweeps=sweeps, start=_right(trace, found)), found, suggestion, trace)
+    return Recipe(
+        als(problem, found, ridge, sweeps=sweeps, start=leading_directions(trace.factors, found)),
+        found,
+        suggestion,
+        trace,
+    )
 
 
-def _right(trace, rank):
-    """Leading right singular vectors of the estimate, times their singular values' roots."""
-    root = np.sqrt(trace.factors["D"])
-    left, right = trace.factors["U"] * root, trace.factors.get("V", trace.factors["U"]) * root
+def leading_directions(factors, rank):
+    r"""Leading right singular vectors of :math:`UDV^\top`, times the roots of their values: a start for :func:`als`.
+
+    Parameters
+    ----------
+    factors : dict of array
+        ``"U"`` (d, r), ``"D"`` (r,) and, if not symmetric, ``"V"`` (c, r).
+    rank : int
+        How many, at most r.
+
+    Returns
+    -------
+    array, shape (c, rank)
+
+    Examples
+    --------
+    >>> leading_directions({"U": np.eye(3), "D": np.array([4.0, 1.0, 0.0])}, rank=1).ravel() ** 2
+    array([4., 0., 0.])
+    """
+    root = np.sqrt(factors["D"])
+    left, right = factors["U"] * root, factors.get("V", factors["U"]) * root
     (_, S), (Q, T) = np.linalg.qr(left), np.linalg.qr(right)
     _, s, Zh = np.linalg.svd(S @ T.T)
     return (Q @ Zh.T)[:, :rank] * np.sqrt(s[:rank])
