@@ -238,6 +238,32 @@ def test_no_test_rating_is_seen_while_tuning(few):
     assert one == two
 
 
+def test_the_second_round_takes_the_means_of_what_the_factors_leave(few):
+    """Two rounds are: fit; means of the ratings less that fit; fit to the ratings less those means."""
+    parts, given = ratings.split(few, 0), {"rank": 2, "ridge": 5.0, "weighted": False, "sweeps": 3}
+    index = np.append(parts.train, parts.validation)
+    i, j, values = few.users[index], few.items[index], few.values[index]
+    first = baselines.als(ratings.prepared(few, index, "ALS")[0], tol=0.0, **given)
+    rest = ul.Completion(i, j, values - first.entries(i, j), few.shape)
+    problem, means = ratings.prepared(few, index, "ALS", explained=first.entries(i, j))
+    assert np.array_equal(means.at(i, j), baselines.means(rest).at(i, j))
+    second = baselines.als(problem, tol=0.0, **given)
+    i, j = few.users[parts.test], few.items[parts.test]
+    error = np.clip(second.entries(i, j) + means.at(i, j), 1, 5) - few.values[parts.test]
+    twice, once = (ratings.score("ALS", given, few, parts, rounds=rounds).rmse for rounds in (2, 1))
+    assert twice == pytest.approx(np.sqrt(np.mean(error**2))) and twice != pytest.approx(once)
+
+
+@pytest.mark.parametrize("core", [True, False])
+def test_the_committed_logs_are_of_one_budget_and_chose_by_validation(core):
+    logs = ratings.read_logs(core)
+    assert {log["method"] for log in logs} == set(ratings.METHODS)
+    for log in logs:
+        assert len(log["runs"]) == ratings.BUDGET and len(log["scores"]) == 5
+        tried = [run for run in log["runs"] if run["validation"] is not None]
+        assert log["chosen"] == min(tried, key=lambda run: run["validation"])["settings"]
+
+
 def test_an_unknown_method_is_named():
     with pytest.raises(ul.InputError, match="soft-impute"):
         ratings.tune("magic", None)

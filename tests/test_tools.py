@@ -14,7 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, add_notebook
 
-from tools import check, execute, provenance, publish, run, stage, store
+from tools import check, execute, provenance, publish, run, stage, store, tune
 from tools.tree import ToolError, write_whole
 
 
@@ -116,6 +116,22 @@ def test_a_result_outlives_changes_that_do_not_concern_it(tree):
     edit(tree.source("02_two"), "# # Tiny", "# # Other")
     (tree.root / "udulib" / "notes.txt").write_text("nothing that is read")
     assert store.fresh(tree, "01_one", "ci", "cpu")
+
+
+def test_a_result_is_of_the_tuning_logs_that_its_notebook_reads(tree):
+    edit(tree.source("02_two"), 'print("the', 'read_logs = print("the')
+    log = tree.root / "results" / "tuning" / "one.json"
+    write_whole(log, "1")
+    stored(tree)
+    stored(tree, "02_two")
+    write_whole(log, "2")
+    assert store.fresh(tree, "01_one", "ci", "cpu") and not store.fresh(tree, "02_two", "ci", "cpu")
+
+
+def test_tuning_without_the_library_says_what_to_install(tree, monkeypatch):
+    monkeypatch.setattr(tune, "version", lambda package: None)
+    with pytest.raises(ToolError, match="pip install cornac"):
+        tune.tune(tree, core=True)
 
 
 @pytest.mark.parametrize("part", ["executed", "run_record"])

@@ -47,6 +47,12 @@ def published_beside(tree, name, size):
     return [run["records"] for run in runs if run]
 
 
+def logs_read(tree, name):
+    """The committed tuning logs, for a notebook that reads them."""
+    reads = "read_logs" in tree.source(name).read_text()
+    return [path.read_bytes() for path in sorted((tree.root / "results" / "tuning").glob("*.json"))] if reads else []
+
+
 def key(tree, name, size, device):
     """The hash of all that a result depends on. Two runs of one key give the same result."""
     constraints = tree.root / "constraints.txt"
@@ -56,6 +62,7 @@ def key(tree, name, size, device):
         json.dumps([claims_of(tree, name), published_beside(tree, name, size)], sort_keys=True).encode(),
         constraints.read_bytes() if constraints.exists() else b"",
         f"{size} {device}".encode(),
+        *logs_read(tree, name),
     )
 
 
@@ -97,7 +104,7 @@ def version(package):
 
 def gather(tree, name, size, device, seconds):
     """The provenance of one run. ``dirty`` is true when what the result depends on is not all in the commit."""
-    depends_on = [f"notebooks/{name}.py", "udulib", "claims.yml", "constraints.txt"]
+    depends_on = [f"notebooks/{name}.py", "udulib", "claims.yml", "constraints.txt", "results/tuning"]
     changes = git(tree, "status", "--porcelain", "--", *depends_on)
     return {
         "source_hash": source_hash(tree, name),

@@ -15,6 +15,7 @@ import numpy as np
 from udulib import baselines, data
 from udulib.descent import descend
 from udulib.errors import InputError
+from udulib.inputs import whole_number
 from udulib.ledger import home
 from udulib.models import UDV, UV
 from udulib.problems import Completion
@@ -325,7 +326,7 @@ def _misfit(fit, watch):
     return 0.5 * float(residual @ residual)
 
 
-def prepared(ratings, index, method, centred=True):
+def prepared(ratings, index, method, centred=True, explained=0.0):
     """A training problem, and the means that were taken out of it.
 
     Parameters
@@ -337,6 +338,8 @@ def prepared(ratings, index, method, centred=True):
         One of ``METHODS``.
     centred : bool, default True
         Take user and item means out; else only the overall mean. A method with means of its own gets the ratings.
+    explained : array, default 0
+        What factors explain already of these ratings: the means are those of the rest.
 
     Returns
     -------
@@ -353,7 +356,11 @@ def prepared(ratings, index, method, centred=True):
     if not METHODS[method].centred:
         return raw, None
     overall = float(ratings.values[index].mean())
-    means = baselines.means(raw) if centred else baselines.Means(overall, *(np.zeros(n) for n in ratings.shape))
+    if not centred:
+        means = baselines.Means(overall, *(np.zeros(n) for n in ratings.shape))
+    else:
+        i, j, values = ratings.users[index], ratings.items[index], ratings.values[index]
+        means = baselines.means(Completion(i, j, values - explained, ratings.shape))
     return ratings.problem(index, means), means
 
 
@@ -461,7 +468,7 @@ class Score:
     effective_rank: float
 
 
-def score(method, settings, ratings, parts, centred=True):
+def score(method, settings, ratings, parts, centred=True, rounds=1):
     """Fit with the chosen settings on training and validation ratings, and test.
 
     Parameters
@@ -474,6 +481,8 @@ def score(method, settings, ratings, parts, centred=True):
     parts : Split
     centred : bool, default True
         As in ``tune``.
+    rounds : int, default 1
+        How often means and factors are fitted in turn, each to what the other leaves.
 
     Returns
     -------
@@ -495,10 +504,14 @@ def score(method, settings, ratings, parts, centred=True):
     """
     if method not in METHODS:
         raise InputError(f"method is one of {', '.join(METHODS)}; got {method!r}")
-    problem, means = prepared(ratings, np.append(parts.train, parts.validation), method, centred)
-    start = time.process_time()
-    fit, _, _ = METHODS[method].fit(problem, settings)
-    seconds = time.process_time() - start
+    index, explained = np.append(parts.train, parts.validation), 0.0
+    seconds = 0.0
+    for _ in range(whole_number("rounds", rounds, 1)):
+        problem, means = prepared(ratings, index, method, centred, explained)
+        start = time.process_time()
+        fit, _, _ = METHODS[method].fit(problem, settings)
+        seconds += time.process_time() - start
+        explained = fit.entries(ratings.users[index], ratings.items[index])
     i, j = ratings.users[parts.test], ratings.items[parts.test]
     predicted = fit.entries(i, j) + (0.0 if means is None else means.at(i, j))
     error = np.clip(predicted, 1.0, 5.0) - ratings.values[parts.test]
