@@ -27,7 +27,7 @@ def main():
     torch.set_num_threads(1)
     result = discover()
     show(result)
-    write(rank_discovery=result)
+    write(rank_discovery_right=result["right"], rank_discovery=result)
 
 
 def discover():
