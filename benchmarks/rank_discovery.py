@@ -42,7 +42,16 @@ def discover():
                 rows.setdefault(name, []).append({"seed": seed, "seconds": clock.arrived, "error": clock.error})
                 found += [rank] if name == OURS else []
     setting = {"d": D, "rank": RANK, "entries": OBSERVED, "columns": COLUMNS, "target": TARGET}
-    return setting | {"found": found, "right": sum(rank == RANK for rank in found), "methods": rows}
+    medians = {name: median(runs) for name, runs in rows.items()}
+    right = sum(rank == RANK for rank in found)
+    return setting | {"found": found, "right": right, "median": medians, "methods": rows}
+
+
+def median(runs):
+    """Of seconds (None: at least half never arrive) and of errors."""
+    seconds = np.median([np.inf if run["seconds"] is None else run["seconds"] for run in runs])
+    arrived = float(seconds) if np.isfinite(seconds) else None
+    return {"seconds": arrived, "error": float(np.median([run["error"] for run in runs])), "problems": len(runs)}
 
 
 class Clock:
@@ -87,23 +96,16 @@ def soft_impute(problem, clock):
             break
 
 
-OURS = "UDU, then ALS"
-METHODS = {
-    OURS: udu_then_als,
-    "ALS, told the rank": als(RANK),
-    f"ALS, {COLUMNS} columns": als(COLUMNS),
-    "soft-impute": soft_impute,
-}
+OURS = "udu_then_als"
+METHODS = {OURS: udu_then_als, "als_told_rank": als(RANK), "als_32": als(COLUMNS), "soft_impute": soft_impute}
 
 
 def show(result):
     print(f"d = {D}, {OBSERVED} entries, rank {RANK}: UDU found it on {result['right']} of {len(result['found'])}")
     print(f"{'':20}{'seconds to 1e-6':>18}{'error at the end':>18}{'problems':>10}")
-    for name, runs in result["methods"].items():
-        seconds = [np.inf if run["seconds"] is None else run["seconds"] for run in runs]
-        middle = np.median(seconds)
-        arrived = f"{middle:.2f}" if np.isfinite(middle) else "not reached"
-        print(f"{name:20}{arrived:>18}{np.median([run['error'] for run in runs]):18.1e}{len(runs):10}")
+    for name, middle in result["median"].items():
+        arrived = "not reached" if middle["seconds"] is None else f"{middle['seconds']:.2f}"
+        print(f"{name:20}{arrived:>18}{middle['error']:18.1e}{middle['problems']:10}")
 
 
 if __name__ == "__main__":
