@@ -187,6 +187,13 @@ def borders(axis, step):
     axis.plot(kappa, kappa / np.sqrt(rank), color="black", linestyle=":", linewidth=1.6)
 
 
+def name_axes(panels):
+    for axis in panels[:, 0]:
+        axis.set_ylabel("D₀/α")
+    for axis in panels[-1]:
+        axis.set_xlabel("strength κ")
+
+
 rows_seen, cols_seen = problem.rows.numpy(), problem.cols.numpy()
 fullest = [np.bincount(i, minlength=d) + np.bincount(j, minlength=d) for i, j in zip(rows_seen, cols_seen, strict=True)]
 density = np.median(np.max(fullest, axis=-1)) / (2 * d)  # share observed in the fullest row and column
@@ -208,10 +215,7 @@ for h, step in enumerate(steps):
         axis.set(xlim=(low, high), ylim=(drawn.d_inits.min() / 2, drawn.d_inits.max() * 2))
         axis.minorticks_off()
         axis.grid(False)
-for axis in panels[:, 0]:
-    axis.set_ylabel("D₀/α")
-for axis in panels[-1]:
-    axis.set_xlabel("strength κ")
+name_axes(panels)
 ul.figures.show(
     fig,
     alt="A grid of panels, each a phase diagram of strength kappa against D0 over radius. Right and low-rank answers fill "
@@ -264,10 +268,7 @@ for axis, (name, values) in zip(panels.flat, maps.items(), strict=True):
     axis.set_yticklabels([f"{v:g}" for v in drawn.d_inits], fontsize=9)
     axis.grid(False)
     fig.colorbar(image, ax=axis)
-for axis in panels[:, 0]:
-    axis.set_ylabel("D₀/α")
-for axis in panels[-1]:
-    axis.set_xlabel("strength κ")
+name_axes(panels)
 ul.figures.show(
     fig,
     alt="Four heat maps over strength and D0 over radius: numerical rank falls from full to one from left to right, the "
@@ -351,9 +352,9 @@ axis.legend(fontsize=9)
 ul.figures.show(
     fig,
     alt="Measured against predicted iterations until the third column is back, on logarithmic axes, for each value of D0 "
-    "over radius; the points lie around the diagonal, within a factor of two.",
-    caption="Waiting for the third column: predicted from the singular values, the radius and $D_0$ alone. A larger $D_0$ is "
-    "the way to wait less.",
+    "over radius; most points lie a little below the diagonal, nearly all within a factor of two.",
+    caption="Waiting for the third column: predicted from the singular values, the radius and $D_0$ alone. Most waits are "
+    "shorter than predicted. A larger $D_0$ is the way to wait less.",
     name="fig-wait",
 )
 
@@ -570,12 +571,16 @@ ledger.record("c-noise-stopping-10", noisy[0.1]["ratio"], seeds=noise_seeds)
 # And the radius rule under noise? The same fresh problems with 10 % noise; the rank is read off the plateau.
 
 # %%
-right_plateau = []
+ranks_noisy = []
 for seed in range(5 * settings["noisy_problems"]):
     own, answer, _ = fresh(seed, noise=0.1)
     _, trace = by_the_rule(own)
-    right_plateau.append(int(stopping.rank_plateau(trace, own).rank) == len(answer.singular_values))
-ledger.record("c-radius-rule-noise", np.reshape(right_plateau, (5, -1)).mean(1), seeds=range(5))
+    ranks_noisy.append((len(answer.singular_values), int(stopping.rank_plateau(trace, own).rank)))
+print("misses, true rank and found:", [pair for pair in ranks_noisy if pair[0] != pair[1]])
+
+# %%
+agree = np.array([true == plateau for true, plateau in ranks_noisy])
+ledger.record("c-radius-rule-noise", agree.reshape(5, -1).mean(1), seeds=range(5))
 
 # %% [markdown]
 # ## Rectangular matrices
@@ -664,7 +669,8 @@ ledger.record("c-rectangular-rule", rectangular["by the rule"][0].max(0), seeds=
 #
 # Does it pay? The rivals: least squares that is *told* the rank, from a random and from a spectral start, and least squares
 # at every rank up to twice the true one, with the rank chosen by the criterion above. Fewer and fewer entries for each
-# degree of freedom.
+# degree of freedom. (With many entries the answer is plain: least squares that is told the rank is many times faster, and
+# what UDU adds is the rank. `benchmarks/rank_discovery.py` measures that at side 1000.)
 #
 # **Before you run the next cell:** least squares is told the right answer about the rank. Can UDU's start still help?
 
