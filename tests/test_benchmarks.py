@@ -83,7 +83,8 @@ MEASURED = {
 }
 PAGE = """# Page
 
-It takes {benchmark}`scale.b.milliseconds:.1f` ms on an {benchmark}`machine.processor`.
+It takes {benchmark}`scale.b.milliseconds:.1f` ms on an {benchmark}`machine.processor`;
+a loop: {benchmark}`scale.b.loop:.1f`.
 
 ```{benchmark-figure}
 :name: fig-size
@@ -110,7 +111,7 @@ def test_pages_show_what_was_measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     html, warnings = build(tmp_path, PAGE)
     assert warnings == ""
-    assert "It takes 20.0 ms on an Abacus 3000." in html
+    assert "It takes 20.0 ms on an Abacus 3000;\na loop: not reached." in html
     assert 'id="fig-size"' in html and 'alt="A line that rises with the entries."' in html
     assert "data:image/png;base64," in html and "<em>rises</em>" in html
 

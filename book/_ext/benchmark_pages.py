@@ -1,7 +1,8 @@
 """What was measured, in the book: numbers and a picture made from results/benchmarks.json, so that no page types one.
 
 In prose ``{benchmark}`step.UDU_float64.over_autograd:.1f``` is the number at that place in the file, in that format of
-Python's; a text is shown as it is. ``{benchmark-figure}`` draws time against size. What is not there is a warning.
+Python's; a text is shown as it is, and null, for a target that nothing came to, as *not reached*.
+``{benchmark-figure}`` draws time against size. What is not there is a warning.
 """
 
 import base64
@@ -33,7 +34,8 @@ class Benchmark(SphinxRole):
     def run(self):
         place, _, form = self.text.partition(":")
         try:
-            return [nodes.Text(format(found(place, self.env.app.benchmarks), form))], []
+            value = found(place, self.env.app.benchmarks)
+            return [nodes.Text("not reached" if value is None else format(value, form))], []
         except (KeyError, TypeError, ValueError) as error:
             logger.warning(f"no benchmark gave {self.text!r} ({error})", location=self.get_location())
             return [nodes.problematic(self.rawtext, self.rawtext)], []
