@@ -451,9 +451,10 @@ class _Optimizer:
 def _project(net, factors, radius):
     """Balls of radius (L, 1) and D at zero or above, in place."""
     if net.ball is not None:
-        dims = (-2, -1) if net.ball == "frobenius" else -2
         for name in ("U", "V"):
-            size = torch.linalg.vector_norm(factors[name], dim=dims, keepdim=True)  # (K, L, 1, 1 or h)
+            size = torch.linalg.vector_norm(factors[name], dim=-2, keepdim=True)  # (K, L, 1, h)
+            if net.ball == "frobenius":  # by columns first: float32 sums over a million squares lose digits
+                size = torch.linalg.vector_norm(size, dim=-1, keepdim=True)  # (K, L, 1, 1)
             factors[name].mul_(radius[..., None] / torch.maximum(size, radius[..., None]))
     if net.nonnegative:
         factors["D"].clamp_(min=0.0)
