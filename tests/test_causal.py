@@ -162,7 +162,8 @@ def test_the_start_of_the_small_decoder_leaves_the_global_generator_alone():
 
 
 def test_both_methods_are_tuned_over_equally_many_recipes():
-    assert len(set(causal.candidates(None))) == len(set(causal.candidates(1.0))) == 6
+    assert {len(set(causal.candidates(radius))) for radius in causal.RADII} == {6}
+    assert set(causal.chosen()) == set(causal.RADII)
 
 
 def test_bad_input(tiny):

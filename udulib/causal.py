@@ -38,6 +38,7 @@ SHAPE = {  # of the small decoder
     "bos_token_id": None,
     "eos_token_id": None,
 }
+RADII = (None, 1.0, 2.0)  # of the adapters of the small decoder; None is ordinary LoRA
 STEPS = 800  # of training the small decoder, on 8 blocks each
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
@@ -386,7 +387,7 @@ def main(folder=None):
     torch.set_flush_denormal(True)  # columns that die would slow the processor down
     decoder, corpora = letters(folder)
     log = []
-    for radius in (None, 1.0):
+    for radius in RADII:
         runs = []
         for recipe in candidates(radius):
             model = copy.deepcopy(decoder)

@@ -336,7 +336,8 @@ def adapted(layer, classes, recipe, seed):
 def accuracy(model, states, labels, batch=256):
     """Share of the sentences whose kind a `TopLayer` gets right."""
     with torch.inference_mode():
-        parts = [model(*_some(states, rows)).argmax(-1) for rows in _batches(np.arange(len(labels)), batch)]
+        some = [slice(first, first + batch) for first in range(0, len(labels), batch)]
+        parts = [model(*_some(states, rows)).argmax(-1) for rows in some]
     return float((torch.cat(parts).numpy() == labels).mean())
 
 
@@ -376,8 +377,8 @@ def split(count, train, seed):
 
 
 def rows(states, index):
-    """The states of some texts."""
-    return States(states.values[index], states.mask[index])
+    """The states of some texts, in float32 for many uses."""
+    return States(states.values[index].float(), states.mask[index])
 
 
 def candidates(method, rank):
