@@ -24,6 +24,7 @@ NAMED = (  # what a reader looks for first
     "scale_ordered_over_unordered_1e5",
     "scale_peak_gb_1e5",
     "projection_share_1280",
+    "batched_over_loop",
     "rank_discovery_right",
     "machine",
 )

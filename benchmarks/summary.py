@@ -12,6 +12,7 @@ BARS = {
     "scale_ordered_over_unordered_1e5": "at least 2",
     "scale_peak_gb_1e5": "at most 2.5",
     "projection_share_1280": "at most 0.1",
+    "batched_over_loop": "at least 5",
     "rank_discovery_right": "at least 9, of 10",
 }
 
