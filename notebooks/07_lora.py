@@ -376,15 +376,15 @@ axes[-1].set_xlabel("index of the singular value")
 ul.figures.show(
     fig,
     alt="Two panels, one a task: singular values of the change over the first, for LoRA, LoRA with weight decay and UDV "
-    "with its radii, on a logarithmic axis. LoRA's flatten out at a thousandth to a hundredth; UDV's fall off the panel.",
+    "with its radii, on a logarithmic axis. LoRA's level off; UDV's at the paper's radius fall by many more orders of magnitude.",
     caption="Singular values of $\\Delta W$ at rank 16, median over the seeds. Solid: values. Dashed: queries.",
     name="fig-lora-spectra",
 )
 
 # %% [markdown]
-# LoRA's values level off, with weight decay a little lower. UDV's keep falling, and where a curve drops off, columns have
-# died: their $D_j$ is at zero, or the column itself has been shrunk away. This is the paper's *truly* low rank, within a
-# few epochs. It is of use where the adapter is stored or merged: what is zero can be left out without any threshold.
+# LoRA's values level off, with weight decay lower. At the paper's radius UDV's keep falling, and where a curve drops off,
+# columns have died: their $D_j$ is at zero, or the column itself has been shrunk away. This is the paper's *truly* low
+# rank, within a few epochs. (At $R = 2$, which size `book` shows, the harder task has hardly any of it.) It is of use where the adapter is stored or merged: what is zero can be left out without any threshold.
 
 # %%
 dead = {name: sum((one[task]["spectra"] < 1e-12).sum((1, 2)) for task in tasks) for name, one in (("LoRA", lora_16), ("UDV", udv_16))}

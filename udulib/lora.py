@@ -473,9 +473,10 @@ def cut(model, *, rank=None, energy=None, of="product", name="default"):
     if rank is not None:
         whole_number("rank", rank, 0)
     kept = {}
-    for layer, adapter in _adapters(model, name).items():
-        if name in adapted_layers(model, name)[layer].merged:
+    for layer, adapted in adapted_layers(model, name).items():
+        if name in adapted.merged:
             raise InputError(f"{name!r} is merged into {layer}: unmerge it before it is cut")
+        adapter = adapted.adapters[name]
         adapter.fill_(*_cut(adapter, rank, energy, of))
         kept[layer] = adapter.rank if rank != 0 else 0
     return kept
