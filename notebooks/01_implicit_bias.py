@@ -16,7 +16,7 @@
 #
 # **What you need:** linear algebra and gradient descent. **What you can do at the end:** say when UDU finds the rank,
 # why, and name a setting in which it does not. **How long it takes** on two processor cores: about 20 seconds at size
-# ci, a minute and a half at size book; at size paper an hour, by estimate.
+# ci, a minute and a half at size book, half an hour at size paper.
 
 # %% tags=["setup", "hide-cell"]
 # Where udulib is missing (Colab), it comes from the book's repository. The torch and numpy already there stay as they are.

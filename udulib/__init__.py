@@ -37,12 +37,15 @@ __all__ = [
     "Sensing",
     "Trace",
     "Truth",
+    "compress",
     "data",
     "deep",
     "descend",
     "effective_rank",
     "figures",
     "fixed_points",
+    "lora",
+    "nn",
     "numerical_rank",
     "phase",
     "planted_completion",
@@ -54,7 +57,10 @@ __all__ = [
 ]
 
 
+_ON_DEMAND = ("compress", "data", "lora", "nn")  # only when used: `python -m udulib.data` runs one copy of it
+
+
 def __getattr__(name):
-    if name == "data":  # only when it is used, so that `python -m udulib.data` runs one copy of it
-        return importlib.import_module("udulib.data")
+    if name in _ON_DEMAND:
+        return importlib.import_module(f"udulib.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
