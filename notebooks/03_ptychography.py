@@ -419,6 +419,7 @@ for axis, (label, runs) in zip(axes[:, 0], noisy.items(), strict=True):
     for name, result in runs.items():
         spread(axis, looks, result.errors, name, COLORS[name], marker="o")
     axis.set(title=label, xscale="log", yscale="log", ylabel="error")
+    axis.tick_params(which="minor", labelbottom=False)
 axes[0, 0].legend()
 axes[-1, 0].set_xlabel("iteration")
 ul.figures.show(
