@@ -17,10 +17,15 @@ from tools.tree import Tree, write_whole
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 GIVEN = ("torch", "numpy", "matplotlib", "ipykernel", "nbclient")  # what Colab has, as far as every notebook needs it
-MORE = {"03_ptychography": ["scikit-image"]}  # and what one of them needs besides
+MORE = {  # and what one of them needs besides
+    "03_ptychography": ["scikit-image"],
+    "07_lora": ["transformers", "peft", "safetensors"],
+}
 
 COLAB = """import sys, types
+from importlib.machinery import ModuleSpec
 google, colab = types.ModuleType("google"), types.ModuleType("google.colab")
+google.__spec__, colab.__spec__ = ModuleSpec("google", None), ModuleSpec("google.colab", None)  # libraries look
 google.colab = colab
 sys.modules.update({"google": google, "google.colab": colab})
 """
