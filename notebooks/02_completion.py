@@ -7,11 +7,12 @@
 # %% [markdown]
 # # Completion: which radius, when to stop, and is it worth it?
 #
-# UDU writes $X = UDU^\top$ with $D \ge 0$ diagonal and $\|U\|_F \le \alpha$, and gradient descent on it ends at low rank.
-# The paper says so "regardless of initialisation and step size", calls $\alpha = 1$ "a reasonable choice" for well-scaled
-# data, and compares with no method that a user would pick instead. This notebook
+# UDU writes $X = UDU^\top$ with $D \ge 0$ diagonal and $\|U\|_F \le \alpha$, and gradient descent on it ends at low
+# rank. The paper says so "regardless of initialization and step size", calls $\alpha = 1$ "a reasonable choice" for
+# well-scaled data, and compares with no method that a user would pick instead. This notebook
 #
-# - draws the **atlas** that the paper never draws: where the bias appears over radius, $D_0$, initial scale and step size;
+# - draws the **atlas** that the paper never draws: where the bias appears over radius, $D_0$, initial scale and step
+#   size;
 # - predicts its borders from one law, and turns them into a **rule for the radius** that needs the data alone;
 # - makes a **stopping rule** out of the rank plateau that noise leaves, and a **recipe** out of UDU and least squares;
 # - completes **real ratings**, beside soft-impute, least squares and regularised factorization, each tuned with the same
@@ -124,37 +125,39 @@ settings
 # %% [markdown]
 # ## One number for the radius
 #
-# Notebook 01 found that only $\|X\|/\alpha^3$, $D_0/\alpha$, $\xi/\alpha$ and $\eta\,\alpha^4$ count: everything else is a
-# choice of units. It also found the shrink law: while the ball is pressed, all columns of $U$ are multiplied, beside
-# their own growth, by $e^{-K}$ with
+# Notebook 01 found that only $\|X\|/\alpha^3$, $D_0/\alpha$, $\xi/\alpha$ and $\eta\,\alpha^4$ count: everything else
+# is a choice of units. It also found the shrink law: while the ball is pressed, all columns of $U$ are multiplied,
+# beside their own growth, by $e^{-K}$ with
 #
 # $$K = \frac{\|D\|^2 - \|D_0\|^2}{\alpha^2} .$$
 #
 # Put the two together. A solution with singular values $\sigma_1 \ge \dots \ge \sigma_k$ has
-# $\lambda_j \|u_j\|^2 = \sigma_j$. If its columns share the ball in proportion, $\|u_j\|^2 = \alpha^2\sigma_j/\|X\|_*$ with
-# the nuclear norm $\|X\|_* = \sum_j \sigma_j$, then every $\lambda_j$ is $\|X\|_*/\alpha^2$. With $D_0 = \delta\alpha I$ a
-# run that reaches the solution has shrunk its columns by
+# $\lambda_j \|u_j\|^2 = \sigma_j$. If its columns share the ball in proportion, $\|u_j\|^2 = \alpha^2\sigma_j/\|X\|_*$ with the nuclear norm
+# $\|X\|_* = \sum_j \sigma_j$, then every $\lambda_j$ is $\|X\|_*/\alpha^2$. With $D_0 = \delta\alpha I$ a run that
+# reaches the solution has shrunk its columns by
 #
 # $$K = \kappa^2 - k\,\delta^2, \qquad \kappa = \frac{\sqrt k\, \|X\|_*}{\alpha^3} .$$
+#
+# (The columns that end at zero are left out: what their $\lambda_j$ gain or lose on the way is not known beforehand.)
 #
 # So $\kappa$, the **strength** of the bias, is the form of $\|X\|/\alpha^3$ that should put problems of every rank and
 # spectrum on one scale. Four predictions follow.
 #
-# 1. *Tail.* Columns that are not needed survive if they have not been shrunk enough: below some $K$, which experiment has
-#    to tell. (We read 20 off other problems than those used here.)
+# 1. *Tail.* Columns that are not needed survive if they have not been shrunk enough: below some $K$, which experiment
+#    has to tell. (We read 20 off other problems than those used here.)
 # 2. *Lazy.* If $\delta \ge \kappa/\sqrt k$ the start is as large as the solution and the ball is never pressed: $K = 0$.
-# 3. *Slow.* While the first $k-1$ columns rest, the last one has been shrunk by *their* $K$, and must grow back at the rate
-#    $2\,\eta\, D_0\, p\,\sigma_k$ (with $p$ the share of entries observed). A strong bias is slow.
-# 4. *Oscillation.* The curvature at the solution is $4p\,\lambda\sigma_1$ with $\lambda = \max(\|X\|_*/\alpha^2, D_0)$, so steps
-#    above $1/(2p\,\sigma_1\lambda)$ swing.
+# 3. *Slow.* While the first $k-1$ columns rest, the last one has been shrunk by *their* $K$, and must grow back at the
+#    rate $2\,\eta\, D_0\, p\,\sigma_k$ (with $p$ the share of entries observed). A strong bias is slow.
+# 4. *Oscillation.* The curvature at the solution is $4p\,\lambda\sigma_1$ with $\lambda = \max(\|X\|_*/\alpha^2, D_0)$,
+#    so steps above $1/(2p\,\sigma_1\lambda)$ swing. (Here $p$ is the share observed in the fullest row and column.)
 #
 # ## The atlas
 #
-# One batched run: every combination of strength, $D_0/\alpha$, $\xi/\alpha$ and step size (in units of the largest stable
-# one), for five problems. The radius is what varies $\kappa$; the data stay.
+# One batched run: every combination of strength, $D_0/\alpha$, $\xi/\alpha$ and step size (in units of the largest
+# stable one by prediction 4), for five problems. The radius is what varies $\kappa$; the data stay.
 #
-# **Before you run the next cell:** at which end of the $\kappa$ axis will the rank be too high, and what will go wrong at
-# the other end?
+# **Before you run the next cell:** at which end of the $\kappa$ axis will the rank be too high, and what will go wrong
+# at the other end?
 
 # %%
 problem, truth = ul.planted_completion(d, rank, observed, spectrum, seed=seeds)
@@ -218,10 +221,10 @@ for h, step in enumerate(steps):
 name_axes(panels)
 ul.figures.show(
     fig,
-    alt="A grid of panels, each a phase diagram of strength kappa against D0 over radius. Right and low-rank answers fill "
-    "a band in the middle. Left of a solid line, where the expected shrink is below 20, ranks are too high; above a dotted "
-    "diagonal answers are lazy; right of a dashed line runs are too slow or stop at too low a rank; at four times the "
-    "largest step nearly everything oscillates.",
+    alt="A grid of panels, each a phase diagram of strength kappa against D0 over radius. Right answers of low rank lie in "
+    "a narrow band in the middle. Nearly everywhere left of a solid line, where the expected shrink is below 20, ranks are "
+    "too high; above a dotted diagonal answers are lazy or keep a tail; right of a dashed line, and just left of it, runs "
+    "are too slow or stop at too low a rank; at four times the largest step nearly everything oscillates.",
     caption="The atlas, most frequent outcome of five problems. **R** low rank and right, **T** right with a tail above "
     "10⁻⁸, **L** lazy (fits the entries, wrong matrix, high rank), **F** too few columns, **S** too slow, **O** "
     "oscillating. Predicted: solid, shrink of 20; dotted, lazy border; dashed, the last column comes back at the end of "
@@ -230,9 +233,10 @@ ul.figures.show(
 )
 
 # %% [markdown]
-# The picture is a window. Weak bias on its left, where the answer is right but keeps a tail, or is lazy and wrong where
-# $D_0$ is too large as well; waiting on its right; and the step size does not matter until it does. None of the lines
-# was fitted to this picture.
+# The picture is a window. On its left the bias is weak: the answer is right but keeps a tail, or, where $D_0$ is too
+# large as well, fits the entries with a wrong matrix, the more often the larger the start $\xi$. On its right is
+# waiting: a smaller step, with as many iterations, moves that border to the left (the row of step 0.3 at size book).
+# Far above the largest stable step next to nothing is right. None of the lines was fitted to this picture.
 
 # %%
 stable = steps <= 1
@@ -271,9 +275,9 @@ for axis, (name, values) in zip(panels.flat, maps.items(), strict=True):
 name_axes(panels)
 ul.figures.show(
     fig,
-    alt="Four heat maps over strength and D0 over radius: numerical rank falls from full to one from left to right, the "
-    "fourth singular value falls from a tenth to round-off, the error is smallest in the middle, and the iterations to a "
-    "misfit of one ten-thousandth grow to the right until none arrives.",
+    alt="Four heat maps over strength and D0 over radius. From left to right the numerical rank falls, from as many as thirty "
+    "to two, and the fourth singular value from the order of the first to far below round-off; the error is smallest in a "
+    "band between; runs on the left reach a misfit of one ten-thousandth, runs on the right do not arrive.",
     caption=f"Numbers behind one panel of the atlas (ξ = α, step {steps[h]:g}), medians of five problems. Iterations until "
     "the misfit stays below 10⁻⁴ of its start; white: never in this run.",
     name="fig-atlas-numbers",
@@ -298,8 +302,9 @@ ledger.record("a-any-init-step-completion", holds.all((0, 1, 2)), seeds=seeds)
 ledger.record("a-any-init-step-completion-share", holds.mean((0, 1, 2)), seeds=seeds)
 
 # %% [markdown]
-# It is not: too large a step oscillates and too large a $D_0$ is lazy, at the paper's own radius. What holds is weaker and
-# still useful. Inside the predicted borders, with step sizes up to the largest stable one and a shrink above 20:
+# It is not, at the paper's own radius: too large a step oscillates, and too large a $D_0$ leaves a tail or, larger
+# still, is lazy. What holds is weaker and still useful. Inside the predicted borders, with step sizes up to the largest
+# stable one and a shrink above 20:
 
 # %%
 inside = (paper.expected[0] >= atlas.VISIBLE) & (steps <= 1)[:, None]  # (d_inits, init_scales, steps, seeds)
@@ -352,7 +357,7 @@ axis.legend(fontsize=9)
 ul.figures.show(
     fig,
     alt="Measured against predicted iterations until the third column is back, on logarithmic axes, for each value of D0 "
-    "over radius; most points lie a little below the diagonal, nearly all within a factor of two.",
+    "over radius; most points lie below the diagonal, nearly all within a factor of two of it.",
     caption="Waiting for the third column: predicted from the singular values, the radius and $D_0$ alone. Most waits are "
     "shorter than predicted. A larger $D_0$ is the way to wait less.",
     name="fig-wait",
@@ -361,9 +366,9 @@ ul.figures.show(
 # %% [markdown]
 # ## A radius from the data alone
 #
-# First the paper's choice: $\alpha = 1$ and $D_0 = I$ after "basic data normalisation". There is more than one such, so we
-# try three: entries of unit root mean square, $X$ of unit spectral norm, observed data of unit norm. Steps are chosen
-# well inside the stable range in each case, and runs are long.
+# First the paper's choice: $\alpha = 1$ and $D_0 = I$ after "basic data normalization". There is more than one such, so
+# we try three: entries of unit root mean square, $X$ of unit spectral norm, observed data of unit norm. Steps are
+# chosen well inside the stable range in each case, and runs are long.
 #
 # **Before you run the next cell:** which of the three, if any, puts $\kappa$ inside the window?
 
@@ -412,20 +417,21 @@ ledger.record("a-alpha-one-spectral", outcomes["X of unit spectral norm"], seeds
 ledger.record("a-alpha-one-data", outcomes["data of unit norm"], seeds=seeds)
 
 # %% [markdown]
-# So "$\alpha = 1$" is a statement about units. What a user needs is $\kappa$ in the window, without knowing $X$. The rule
-# of `udulib.radius.suggest_radius`:
+# So "$\alpha = 1$" is a statement about units. What a user needs is $\kappa$ in the window, without knowing $X$. The
+# rule of `udulib.radius.suggest_radius`:
 #
-# 1. Fill the missing entries with zeros and divide by the share observed. The singular values of that matrix are those of
-#    $X$ plus noise from sampling.
-# 2. Give the entries random signs: what is left *is* the noise. Keep the singular values above its largest, corrected by
-#    $s = \sigma + e^2/(4\sigma)$ for an edge $e$.
+# 1. Fill the missing entries with zeros and divide by the share observed. The singular values of that matrix are those
+#    of $X$ plus noise from sampling.
+# 2. Give the entries random signs: what is left is noise alone. Let $e$, the edge, be its largest singular value. Keep
+#    the singular values $s$ above the edge, and correct them: a true $\sigma$ is seen as $s = \sigma + e^2/(4\sigma)$.
 # 3. If they explain less than 85 % of the energy of the entries, add values of size $e$, as large as could just hide.
 # 4. Choose $\alpha$ for $\kappa = 8.5$; $D_0 = \alpha I$, $\xi = \alpha/10$, half the largest stable step.
 #
 # The cube root in $\alpha \propto (\sqrt k\,\|X\|_*)^{1/3}$ forgives: an estimate that is wrong by a factor 2 moves the
 # radius by 26 %.
 #
-# The test: fresh problems, drawn by the seed, of any side, rank up to 20, spectrum and scale from $10^{-2}$ to $10^3$.
+# The test: fresh problems, whose side, rank (up to 20, and a sixth of the side), spectrum, number of entries (three to
+# five for each degree of freedom) and scale (from $10^{-2}$ to $10^3$) are drawn by the seed.
 
 
 # %%
@@ -484,9 +490,9 @@ axis.minorticks_off()
 axis.legend()
 ul.figures.show(
     fig,
-    alt="One point a fresh problem: the strength that the chosen radius really has, against the true rank. Most points lie "
-    "near 8.5, nearly all between 5 and 15; the few misses are marked with crosses.",
-    caption=f"{len(tested)} fresh problems, {int(missed.sum())} with a wrong rank. The rule aims at κ = 8.5 (line).",
+    alt="One point a fresh problem: the strength that the chosen radius really has, against the true rank. The points "
+    "scatter about 8.5, nearly all between 5 and 15; the few misses, marked with crosses, lie among them.",
+    caption=f"{len(tested)} fresh problems, {int(missed.sum())} with a wrong rank. The rule aims at κ = 8.5 (line); shaded: 5 to 15.",
     name="fig-rule",
 )
 
@@ -500,17 +506,20 @@ lines += [
 Markdown("The misses:\n\n" + "\n".join(lines) if missed.any() else "No misses at this size.")
 
 # %% [markdown]
+# Every miss, at sizes ci and book, has a column too many.
+#
 # ## Noise: stop on the plateau
 #
-# With noise the right rank is a plateau, not the limit (notebook 01). The rank of a run is a staircase: up the columns of
-# the signal, a rest, then up the columns of noise. Each rest is a candidate for stopping; which one to trust? A column of
-# signal lowers the misfit $f$ by much more than its degrees of freedom would by chance, a column of noise does not. So
-# take the rest that ends with the smallest
+# With noise the right rank is a plateau, not the limit (notebook 01). The rank of a run is a staircase: up the columns
+# of the signal, a rest, then up the columns of noise. Each rest is a candidate for stopping; which one to trust? A
+# column of signal lowers the misfit $f$ by much more than its degrees of freedom would by chance, a column of noise
+# does not. So take the rest that ends with the smallest
 #
 # $$n \log(2f/n) + \nu \log n, \qquad \nu = kd - k(k-1)/2,$$
 #
-# and stop where it ends. No held-out data are needed. The measure is the error there over the smallest error that the run
-# ever has, which only an oracle knows.
+# and stop where it ends. Here $n$ is the number of entries, $k$ the rank at that rest and $\nu$ its degrees of freedom.
+# No held-out data are needed. The measure is the error there over the smallest error that the run ever has, which only
+# an oracle knows.
 
 # %%
 noise_seeds = np.arange(20, 20 + settings["noise_problems"])
@@ -555,9 +564,10 @@ panels[0, 0].minorticks_off()
 ul.figures.show(
     fig,
     alt="Rank and error over iterations for two noise levels, one grey line a problem and one in blue. The rank falls, "
-    "rests at three and, with ten per cent noise, climbs again; the error is smallest on that rest. A dashed line marks "
-    "where the rule stops the blue run: at the end of the rest.",
-    caption="The staircase under noise. Dashed: where the rule stops the blue run.",
+    "rests at three and, with ten per cent noise, climbs again; the error is smallest on that rest or near its end. A "
+    "dashed line marks where the rule stops the blue run: at the end of the rest, which at one per cent is that of the run.",
+    caption="The staircase under noise, one line a problem. Dashed: where the rule stops the blue run. At 1 % noise the runs end "
+    "before the rest does.",
     name="fig-plateau",
 )
 
@@ -568,7 +578,10 @@ ledger.record("c-noise-stopping-1", noisy[0.01]["ratio"], seeds=noise_seeds)
 ledger.record("c-noise-stopping-10", noisy[0.1]["ratio"], seeds=noise_seeds)
 
 # %% [markdown]
-# And the radius rule under noise? The same fresh problems with 10 % noise; the rank is read off the plateau.
+# At 1 % noise the test is an easy one: every run rests at rank three to its end, and the rule stops there. At 10 %
+# there are runs that leave their rest, and stopping matters.
+#
+# And the radius rule under noise? Fresh problems, drawn as above, with 10 % noise; the rank is read off the plateau.
 
 # %%
 ranks_noisy = []
@@ -586,19 +599,20 @@ ledger.record("c-radius-rule-noise", agree.reshape(5, -1).mean(1), seeds=range(5
 # ## Rectangular matrices
 #
 # For $X = UDV^\top$ the steps are $U \leftarrow \Pi_\alpha(U - \eta\,GVD)$,
-# $V \leftarrow \Pi_\alpha(V - \eta\,G^\top U D)$, $D \leftarrow \max(D - \eta\,\mathrm{diag}(U^\top G V), 0)$: no factor 2 for
-# $U$, because $X$ is linear in it. Let the data be symmetric and start with $U = V$. By symmetry $U = V$ stays, and what
-# remains differs from UDU only by that factor 2. Write $U = aU'$, $D = bD'$ with $a^2 b = 1$, so that $X$ is the same:
+# $V \leftarrow \Pi_\alpha(V - \eta\,G^\top U D)$, $D \leftarrow \max(D - \eta\,\mathrm{diag}(U^\top G V), 0)$: no factor 2 for $U$, because $X$ is linear in it.
+# Let the data be symmetric and start with $U = V$. By symmetry $U = V$ stays, and what remains differs from UDU only by
+# that factor 2. Write $U = aU'$, $D = bD'$ with $a^2 b = 1$, so that $X$ is the same:
 #
 # $$U' \leftarrow \Pi_{\alpha/a}\big(U' - \eta b\, G U' D'\big), \qquad
 # D' \leftarrow \max\big(D' - \eta \tfrac{a^2}{b}\, \mathrm{diag}(U'^\top G U'),\, 0\big).$$
 #
-# This is UDU with step $\eta'$ if $\eta b = 2\eta'$ and $\eta a^2/b = \eta'$, that is $b^3 = 2$. So **UDV from equal factors
-# is exactly UDU** with
+# This is UDU with step $\eta'$ if $\eta b = 2\eta'$ and $\eta a^2/b = \eta'$, that is $b^3 = 2$. So **UDV from equal
+# factors is exactly UDU** with
 #
 # $$\alpha' = 2^{1/6}\alpha, \qquad D_0' = 2^{-1/3}D_0, \qquad \xi' = 2^{1/6}\xi, \qquad \eta' = 2^{-2/3}\eta,$$
 #
-# and at the same radius UDV's bias is weaker: $\kappa' = \kappa/\sqrt2$. The badge compares the two runs over 1000 steps.
+# and at the same radius UDV's bias is weaker: $\kappa' = \kappa/\sqrt2$. The badge compares the two runs over 1000
+# steps.
 
 # %%
 a, b = 2 ** (-1 / 6), 2 ** (1 / 3)
@@ -612,9 +626,9 @@ gap = max(np.abs(udv.factors["U"] - a * udu.factors["U"]).max(), np.abs(udv.fact
 ledger.record("c-udv-is-udu", [gap])
 
 # %% [markdown]
-# And from two different random factors, on rectangular data: 80 × 100, rank 3, 1200 entries, $\|X\|_F = 3$, $\eta = 0.2$,
-# starts of norm 0.1 and 1. With $\alpha = 1$ this has $\kappa = 8.9$, which counts as 6.3 in UDU's units: at the left edge
-# of the window. The radius rule, with its powers of 2, moves it to the middle.
+# And from two different random factors, on rectangular data: 80 × 100, rank 3, 1200 entries, $\|X\|_F = 3$,
+# $\eta = 0.2$, starts of norm 0.1 and 1. With $\alpha = 1$ this has $\kappa = 8.9$, which counts as 6.3 in UDU's units: near
+# the left edge of the window. The radius rule, with its powers of 2, moves it to the middle.
 
 # %%
 wide = []
@@ -663,14 +677,14 @@ ledger.record("c-rectangular-rule", rectangular["by the rule"][0].max(0), seeds=
 # %% [markdown]
 # ## UDU for the rank, least squares for the matrix
 #
-# Alternating least squares needs the rank and is then much faster than any gradient descent. UDU finds the rank, long
+# Alternating least squares (ALS) needs the rank and is then much faster than UDU. UDU finds the rank, long
 # before it has the matrix. `baselines.udu_then_als` takes UDU's plateau, keeps that many directions, and finishes with
 # least squares.
 #
-# Does it pay? The rivals: least squares that is *told* the rank, from a random and from a spectral start, and least squares
-# at every rank up to twice the true one, with the rank chosen by the criterion above. Fewer and fewer entries for each
-# degree of freedom. (With many entries the answer is plain: least squares that is told the rank is many times faster, and
-# what UDU adds is the rank. `benchmarks/rank_discovery.py` measures that at side 1000.)
+# Does it pay? The rivals: least squares that is *told* the rank, from a random and from a spectral start, and least
+# squares at every rank up to twice the true one, with the rank chosen by the criterion above. Fewer and fewer entries
+# for each degree of freedom. (With many entries the answer is plain: least squares that is told the rank is many times
+# faster, and what UDU adds is the rank. `benchmarks/rank_discovery.py` measures that at side 1000.)
 #
 # **Before you run the next cell:** least squares is told the right answer about the rank. Can UDU's start still help?
 
@@ -710,14 +724,14 @@ for r, times in enumerate(oversampling):
             seconds[name] += time.process_time() - begun
 
 fig, axis = plt.subplots(figsize=(6.4, 3.9))
-for (name, share), marker in zip(solved.items(), "osD^", strict=True):
-    axis.plot(oversampling, share.mean(1), marker + "-", label=name)
+for (name, share), marker in zip(solved.items(), ("o-", "s-", "D-", "^--"), strict=True):
+    axis.plot(oversampling, share.mean(1), marker, label=name)
 axis.set(xlabel="entries for each degree of freedom", ylabel="share of problems solved", xticks=oversampling, ylim=(-0.05, 1.05))
 axis.legend(fontsize=9)
 ul.figures.show(
     fig,
     alt="Share of problems solved against entries for each degree of freedom, for four methods. UDU followed by least "
-    "squares solves most problems from two and a half on; least squares alone, even told the rank, needs more entries.",
+    "squares solves most problems at every number of entries drawn; least squares alone, even told the rank, needs more.",
     caption="Where UDU's start pays: near the sampling limit. Solved means a relative error below 10⁻⁶.",
     name="fig-recipe",
 )
@@ -735,24 +749,25 @@ for name, total in seconds.items():
 # %% [markdown]
 # ## Real ratings
 #
-# MovieLens 100K: 943 people, 1682 films, 100,000 ratings from 1 to 5. Ratings are noisy, the matrix is not of low rank, and
-# nobody needs its exact rank. So here UDV has to earn its place by prediction.
+# MovieLens 100K: 943 people, 1682 films, 100,000 ratings from 1 to 5. Ratings are noisy, the matrix is not of low rank,
+# and nobody needs its exact rank. So here UDV has to earn its place by prediction.
 #
-# **Protocol.** 8,000 ratings are set aside for validation, once. Of the other 92,000 each of five splits takes 20,000 for
-# its test. Every method gets 20 runs on the training part of split 0, scored on the validation ratings; when to stop is
-# chosen by validation too. Its best settings are then fitted to training and validation ratings of each split, and tested
-# once. All runs, settings and outcomes lie in `results/tuning/`; `make tune` makes them anew. The ranges that settings are
-# drawn from were set after a few trial runs, seen by validation only. The small size of this notebook does all of it on
-# the 200 most active people and the 300 most rated films.
+# **Protocol.** 8,000 ratings are set aside for validation, once. Of the other 92,000 each of five splits takes 20,000
+# for its test. (On the small table all numbers are smaller in proportion.) Every method gets 20 runs on the training
+# part of split 0, scored on the validation ratings; when to stop is chosen by validation too. Its best settings are
+# then fitted to training and validation ratings of each split, and tested once. All runs, settings and outcomes lie in
+# `results/tuning/`; `make tune` makes them anew. The ranges that settings are drawn from were set after a few trial
+# runs, seen by validation only. The small size of this notebook does all of it on the 200 most active people and the
+# 300 most rated films.
 #
 # *Biased* factorization, which fits the means of people and films together with the factors, is the `MF` of the library
 # cornac, version 3.0.1. (Two others were tried: scikit-surprise has no ready-made package for today's Python and NumPy,
-# and `implicit` counts what is missing as zero.) It is asked for by the tuning only, so its row below is the committed one.
-# So are the rows without means taken out, and of methods that took more than 2.5 seconds a fit there. All others are
-# fitted and tested here.
+# and `implicit` counts what is missing as zero.) It is asked for by the tuning only, so its row below is the committed
+# one. So are the rows without means taken out, and those of methods that took more than 2.5 seconds a fit there. All
+# others are fitted and tested here.
 #
-# **For comparison:** scikit-surprise 1.1.4 lists in its description, for default settings and five random folds of the same
-# size, an RMSE of 0.934 for its biased factorization ("SVD"), 0.919 for SVD++ and 0.944 for means alone.
+# **For comparison:** scikit-surprise 1.1.4 lists in its description, for default settings and five random folds of the
+# same size, an RMSE of 0.934 for its biased factorization ("SVD"), 0.919 for SVD++ and 0.944 for means alone.
 #
 # **Before you run the next cell:** which will be better, UDV with 40 columns, or two factors with 40 columns and a
 # tuned weight decay?
@@ -797,9 +812,9 @@ lines.append(f"| means alone | | {np.mean(alone):.4f} ± {np.std(alone):.4f} | |
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# Mean and standard deviation over the five splits, processor seconds of one fit, and, for the factors, columns, singular
-# values above 1 % of the largest, and entropy effective rank, in the median. Which UDV counts is decided by validation, the
-# rival is the one with the best *test* result: the choice is the rivals'.
+# Mean and standard deviation over the five splits, processor seconds of one fit, and, for the factors, columns,
+# singular values above 1 % of the largest, and entropy effective rank, in the median. Which UDV counts is decided by
+# validation; the rival is the one with the best *test* result, which favours the rival.
 
 # %%
 ours = min((name for name in scores if name[0] == "UDV"), key=validation.get)
@@ -808,7 +823,7 @@ print(f"UDV against {best[0]} (means out first: {best[1]})")
 ledger.record("c-rivals-completion", scores[ours]["rmse"] / scores[best]["rmse"], seeds=range(5))
 
 # %% [markdown]
-# And against plain two factors with 40 columns, which differ from UDV only by the missing $D$ and balls:
+# And against plain two factors with 40 columns, UDV without $D$ and balls, tuned for itself:
 
 # %%
 plain = min((name for name in scores if name[0] == "UV"), key=validation.get)
@@ -817,8 +832,8 @@ ledger.record("c-rivals-completion-uv", 100 * (scores[ours]["rmse"] / scores[pla
 # %% [markdown]
 # ### What does the bias buy here?
 #
-# Take UDV's chosen settings and change the radius alone (with $D_0/\alpha$ fixed, and the step as small as the curvature
-# asks), on split 0. A smaller radius is a stronger bias.
+# Take UDV's chosen settings and change the radius alone (with $D_0/\alpha$ and $\xi/\alpha$ fixed, and the step as
+# small as the curvature asks), on split 0. A smaller radius is a stronger bias.
 #
 # **Before you run the next cell:** will the test error be smallest where the rank is lowest?
 
@@ -853,9 +868,9 @@ below.set(xscale="log", xlabel="iteration", ylabel="singular values above 1 %")
 above.legend(fontsize=9)
 ul.figures.show(
     fig,
-    alt="Two panels over iterations for three radii. Above, test error: it falls below that of the means, reaches a minimum "
-    "and rises again, later for smaller radii. Below, the number of singular values above one per cent: it falls from forty "
-    "and settles, lower for smaller radii. Dots mark where validation stops each run.",
+    alt="Two panels over iterations for three radii. Above, test error: each curve falls below that of the means to a "
+    "minimum, later for smaller radii, and the larger radii rise again. Below, the number of singular values above one per "
+    "cent: from forty it falls to a few at the smallest radius, and least at the largest. Dots mark where validation stops.",
     caption="Test error and rank of UDV on ratings, for three radii; dots: where the validation ratings say stop.",
     name="fig-ratings",
 )
@@ -869,12 +884,15 @@ for factor, run in runs.items():
     print(f"radius × {factor:<4g}  test RMSE {test:.4f}   rank {lowest[factor][1]:2d}   effective rank {lowest[factor][2]:.1f}")
 
 # %% [markdown]
+# Not where the rank is lowest. With all ratings the tuned radius, in the middle, ends best and the largest worst; on
+# the small table the three are level on this split.
+#
 # ### What holds UDV back?
 #
-# Two suspects. *The low rank itself:* the bias may be too strong for ratings. *The means:* they were taken out once, before
-# the factors were fitted; biased factorization fits both together. So change one at a time: the largest radius above,
-# stopped where the validation ratings said; means and factors fitted in turn, twice, each to what the other leaves; and
-# both. Settings are otherwise UDV's own, and nothing is tuned again.
+# Two suspects. *The low rank itself:* the bias may be too strong for ratings. *The means:* they were taken out once,
+# before the factors were fitted; biased factorization fits both together. So change one at a time: the largest radius
+# above, stopped where the validation ratings said; means and factors fitted in turn, twice, each to what the other
+# leaves; and both. Settings are otherwise UDV's own, and nothing is tuned again.
 #
 # **Before you run the next cell:** which of the two will bring more?
 
@@ -898,21 +916,25 @@ ledger.record("c-rivals-completion-means", 100 * (undone["means in turn"] / undo
 ledger.record("c-rivals-completion-bias", 100 * (undone["weaker bias"] / undone["as tuned"] - 1), seeds=range(5))
 
 # %% [markdown]
-# The means are a part of the lag in every split. The bias is not, where all ratings are used: with a weaker one the test
-# error goes up, so there it *helps*. On the small table, where every film has many ratings, it is the other way: a weaker
-# bias brings more than the means, and both together all but close the gap. The validation ratings of one split, by which
-# everything here was tuned, are too few to see that.
+# The means are a part of the lag in every split. The bias is not, where all ratings are used: with a weaker one the
+# test error goes up, so there it *helps*. On the small table of the most active people and most rated films it is the
+# other way: a weaker bias brings more than the means, and both together close most of the gap. The tuning could not
+# find that out: the radii that it drew there end just above the one chosen (`results/tuning/movielens-100k-core.json`),
+# far below 1.8 times of it. So on the small table UDV is not compared at its best.
 #
 # ## Is it worth it?
 #
-# *To find a rank*, yes. From exact or noisy entries UDU needs neither the rank nor held-out data, and with the radius rule
-# no tuning. Near the sampling limit it gives least squares a start that even the known rank does not replace. It is slow to
-# the last digits, and that is what the recipe leaves to least squares.
+# *To find a rank*, yes. From exact or noisy entries UDU needs neither the rank nor held-out data, and with the radius
+# rule no tuning. It is right on most problems, not on all, and errs by a column too many. Near the sampling limit it
+# gives least squares a start that even the known rank does not replace. It is slow to the last digits, and that is what
+# the recipe leaves to least squares.
 #
 # *To predict ratings*, it is one good method among several. With all ratings and means taken out UDV is level with two
-# factors and tuned weight decay, and ahead of plain two factors, soft-impute and least squares, by less than one per cent.
-# Biased factorization, with means of its own, is ahead of them all and several times faster. If the means are not taken
-# out every method loses, and UDV more than plain two factors.
+# factors and tuned weight decay, and ahead of plain two factors, soft-impute and least squares, by less than one per
+# cent. Biased factorization, with means of its own, is ahead of them all and several times faster than UDV. If the
+# means are not taken out every method there loses, and UDV more than plain two factors. On the small table UDV is
+# behind all others that have the means taken out, by about one per cent or less, and biased factorization is again the
+# best.
 #
 # ## Verdicts
 
@@ -926,19 +948,19 @@ ledger.table()
 #
 # <details><summary>Solution</summary>
 #
-# $\kappa = \sqrt 3 \cdot 120/\alpha^3 = 8.5$ gives $\alpha = (24.5)^{1/3} = 2.9$, and $D_0 = \alpha I$. If all you have is
-# entries, `radius.suggest_radius(problem)` estimates the singular values first.
+# $\kappa = \sqrt 3 \cdot 120/\alpha^3 = 8.5$ gives $\alpha = (24.5)^{1/3} = 2.9$, and $D_0 = \alpha I$. If all you have
+# is entries, `radius.suggest_radius(problem)` estimates the singular values first.
 #
 # </details>
 #
-# **2.** A strong bias is slow because the last column waits. By the formula for the wait, what does doubling $D_0$ do, and
-# where does that end?
+# **2.** A strong bias is slow because the last column waits. By the formula for the wait, what does doubling $D_0$ do,
+# and where does that end?
 #
 # <details><summary>Solution</summary>
 #
-# The last column grows at the rate $2\eta D_0 p\,\sigma_k$, so it waits half as long, and a little less since $K'$ falls as
-# well. It ends at the dotted line of the atlas: with $D_0$ near $\|X\|_*/\alpha^2$ there is no shrink left, and the answer
-# is lazy. And $D_0$ above $\|X\|_*/\alpha^2$ asks for smaller steps.
+# The last column grows at the rate $2\eta D_0 p\,\sigma_k$, so it waits half as long, and a little less since $K'$
+# falls as well. It ends at the dotted line of the atlas: with $D_0$ near $\|X\|_*/\alpha^2$ there is no shrink left,
+# and the answer is lazy. And $D_0$ above $\|X\|_*/\alpha^2$ asks for smaller steps.
 #
 # </details>
 #
@@ -958,7 +980,8 @@ ledger.table()
 #     print(aim, hits)
 # ```
 #
-# At 4 many runs keep a tail, at 20 the last columns are not back in time. More iterations help the second, not the first.
+# At 4 many runs keep a tail, at 20 the last columns are not back in time. More iterations help the second, not the
+# first.
 #
 # </details>
 #
@@ -967,8 +990,8 @@ ledger.table()
 #
 # <details><summary>Solution</summary>
 #
-# $U$ stands twice in $UDU^\top$ and once in $UDV^\top$. Without the $\tfrac12$ every gradient doubles, which is a step size
-# twice as large in both models; $b^3 = 2$ stays.
+# $U$ stands twice in $UDU^\top$ and once in $UDV^\top$. Without the $\tfrac12$ every gradient doubles, which is a step
+# size twice as large in both models; $b^3 = 2$ stays.
 #
 # </details>
 #

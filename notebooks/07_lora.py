@@ -8,17 +8,19 @@
 # # UDV adapters for a language model
 #
 # LoRA adapts a pretrained model by a low-rank change of some of its weights, $W_0 + BA$, and leaves $W_0$ as it is. In
-# appendix B.7 Hou, Sra and Yurtsever (arXiv 2501.16322) write the change as
+# appendix B.7 Hou, Sra and Yurtsever (arXiv 2501.16322) train UDV adapters instead. By their public code the change is
 #
 # $$\Delta W = U\,\mathrm{diag}(D)\,V^\top, \qquad \|U\|_F \le R,\quad \|V\|_F \le R,\quad D \ge 0,$$
 #
-# with $R = 1$, and say that such adapters are **low-rank**, and **promising under compression**. The numbers behind
-# these words were not available to us. Their experiment is LLaMA-2-7B on wikitext-2; the last part of this notebook
-# has it ready for those who have the model and a GPU, and we have not run it.
+# with $R = 1$. The paper says that such adapters are **low-rank**, and **promising under compression**. The numbers
+# behind these words were not available to us. The experiment is LLaMA-2-7B on wikitext-2; the last part of this
+# notebook has it ready for those who have the model and a GPU, and we have not run it. The appendix itself was not
+# available to us either: what is called the paper's radius, cut or threshold here is that of the code.
 #
-# What we measure instead: a small pretrained model, two tasks, five seeds or more, and, beside ordinary LoRA, what a
-# reviewer of the paper asked for: LoRA with weight decay. Then a small decoder that predicts letters, with its
-# perplexity after each cut.
+# What we measure instead: a small pretrained model, two tasks, five seeds or more, and, beside ordinary LoRA, LoRA with
+# weight decay (a reviewer of the paper asked for weight decay on two factors). Then a small decoder that predicts
+# letters, with its perplexity after each cut. What is said about results is said of size book. Size ci has too few
+# texts and letters to tell methods apart: it checks that everything runs, and leaves most verdicts out.
 #
 # **What you need:** what a singular value is, and what fine-tuning is. **What you can do at the end:** put a UDV adapter
 # on a model of your own, cut it, hand it on as an ordinary LoRA adapter, and judge when that is worth it.
@@ -227,7 +229,7 @@ ledger.record("c-lora-doors", [max(doors.values())])
 # tokens of each mail, without headers, tags and repeats. Two folders are wanted mail of different years, one is wanted
 # mail that looks like spam, two are spam of different years. So the task asks for more than one direction.
 #
-# Only the last layer of MiniLM is adapted, on its queries and values (the paper's choice), and a linear classifier
+# Only the last layer of MiniLM is adapted, on its queries and values (as in the authors' code), and a linear classifier
 # reads its first token. So what the five layers below make of a text is computed once, and kept in the data folder.
 
 # %%
@@ -246,10 +248,10 @@ for task, (_, labels, kinds) in tasks.items():
 table(["task", "train", "test", "kinds"], rows)
 
 # %% [markdown]
-# **Tuned alike.** Every method and rank had eight recipes to choose from: four learning rates, and two values of one more
-# setting, which is the rate of $V$ over that of $U$ for LoRA (as in LoRA+), the weight decay for LoRA with weight decay,
-# and the rate of $D$ over that of $U$ and $V$ for UDV. The winner has the best mean accuracy on three held-out parts of
-# 800 texts that are not used again. All runs are in `results/tuning/`.
+# **Tuned alike.** Every method and rank had eight recipes to choose from: four learning rates, and two values of one
+# more setting, which is the rate of $V$ over that of $U$ for LoRA (as in LoRA+), the weight decay for LoRA with weight
+# decay, and the rate of $D$ over that of $U$ and $V$ for UDV. The winner has the best mean accuracy on three held-out
+# parts of 800 texts that are not used again. All runs are in `results/tuning/`.
 
 # %%
 rows = [
@@ -264,7 +266,7 @@ table(["task", "method", "rank", "learning rate", "times for V (LoRA) or D (UDV)
 #
 # Each seed draws the texts to train and to test on, the adapter's start, and the order. Every run is then cut: to a few
 # directions a layer (0 of them leave the base with the trained classifier), and by energy as in the paper. *Energy* $e$
-# keeps, in each layer, the fewest singular values whose squares sum up to the share $e$. (The paper says "cumulative
+# keeps, in each layer, the fewest singular values whose squares sum up to the share $e$. (The authors say "cumulative
 # energy"; squares are our reading.) The paper cuts by the singular values of $U\,\mathrm{diag}(D)$; the best cut is by
 # those of $\Delta W$ (Eckart and Young). We do both.
 #
@@ -348,43 +350,47 @@ gains = np.mean([udv_16[task]["accuracy"] - lora_16[task]["accuracy"] for task i
 record("c-lora-accuracy", gains)
 
 # %% [markdown]
-# **Effective rank** is $e^{H}$ with the entropy $H$ of the singular values' shares, averaged over the two layers; it cannot
-# be below one. **Rank at 1e-2** counts singular values above 1 % of the largest.
+# **Effective rank** is $e^{H}$ with the entropy $H$ of the singular values' shares, averaged over the two layers; it
+# cannot be below one. **Rank at 1e-2** counts singular values above 1 % of the largest.
 #
-# At the paper's radius UDV's change is close to a single direction, and as accurate as LoRA's as far as these texts can
-# tell: the intervals hold zero, or nearly do. But LoRA's own effective rank is low here to begin with. Of its 16 or 64
-# directions it uses two to four: a task of two classes asks for about one, and a task of five for a few. No change
-# has an effective rank below one, so on the easier task UDV can hardly reach half of LoRA's, which is what we took
-# "low-rank" to mean. On the harder one it does. A larger radius gives a higher rank, not a better accuracy.
+# At the authors' radius UDV's change is close to a single direction, and as accurate as LoRA's as far as the texts of
+# size book can tell: the intervals hold zero, or touch it. (At size ci, with few texts to learn from, UDV is behind on
+# the kinds of mail.) But LoRA's own effective rank is low here to begin with: of its 16 or 64 directions it uses two to
+# four. No change has an effective rank below one. So at rank 16 UDV can hardly reach half of LoRA's on sentiment, and
+# half is what we took "low-rank" to mean; on the kinds of mail it does. At rank 64 it is the other way round. The
+# largest radius gives the highest rank, and no accuracy that could be told from chance.
 #
-# Weight decay lowers the rank as well, at the same accuracy, though less than the balls do.
+# Weight decay lowers the rank as well, at the same accuracy, though less than the balls of radius 1 do.
 #
 # ## Spectra
 
 # %%
+colours = {method: f"C{j}" for j, method in enumerate(language.METHODS)}  # of all figures on the two tasks
 shown = [(m, r) for m, r in settings["configurations"] if r == 16]
 names = ("query", "value")
 fig, axes = plt.subplots(len(tasks), 1, figsize=(6.4, 7.4), sharex=True, sharey=True)
 for ax, task in zip(axes, tasks, strict=True):
-    for j, (method, rank) in enumerate(shown):
+    for method, rank in shown:
         for i, style in enumerate(("--", "-")):
-            s = np.median(runs[task, method, rank]["spectra"][:, i], axis=0)
-            ax.plot(range(1, rank + 1), np.maximum(s, 1e-12), style, color=f"C{j}", label=method if style == "-" else None)
+            s, label = np.median(runs[task, method, rank]["spectra"][:, i], axis=0), method if style == "-" else None
+            ax.plot(range(1, rank + 1), np.maximum(s, 1e-12), style, color=colours[method], label=label)
     ax.set(yscale="log", ylim=(1e-10, 2), ylabel="over the first", title=task)
-axes[0].legend()
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
 axes[-1].set_xlabel("index of the singular value")
 ul.figures.show(
     fig,
     alt="Two panels, one a task: singular values of the change over the first, for LoRA, LoRA with weight decay and UDV "
-    "with its radii, on a logarithmic axis. LoRA's level off; UDV's at the paper's radius fall by many more orders of magnitude.",
+    "with its radii, on a logarithmic axis. LoRA's flatten out at a thousandth to a hundredth. UDV's at radius 1 fall by many "
+    "more powers of ten, and on sentiment off the panel; at radius 2 they level off on the kinds of mail.",
     caption="Singular values of $\\Delta W$ at rank 16, median over the seeds. Solid: values. Dashed: queries.",
     name="fig-lora-spectra",
 )
 
 # %% [markdown]
-# LoRA's values level off, with weight decay lower. At the paper's radius UDV's keep falling, and where a curve drops off,
-# columns have died: their $D_j$ is at zero, or the column itself has been shrunk away. This is the paper's *truly* low
-# rank, within a few epochs. (At $R = 2$, which size `book` shows, the harder task has hardly any of it.) It is of use where the adapter is stored or merged: what is zero can be left out without any threshold.
+# LoRA's singular values level off, with weight decay at a lower level. UDV's keep falling (at $R = 2$ only on
+# sentiment), and where a curve drops off, columns have died: their $D_j$ is at zero, or the column itself has been
+# shrunk away. This is the paper's *truly* low rank, within a few epochs. It is of use where the adapter is stored or
+# merged: what lies that far below round-off can be left out, and nothing changes.
 
 # %%
 dead = {name: sum((one[task]["spectra"] < 1e-12).sum((1, 2)) for task in tasks) for name, one in (("LoRA", lora_16), ("UDV", udv_16))}
@@ -397,7 +403,6 @@ record("c-lora-zeros", dead["UDV"])
 # Accuracy against the directions kept in each layer, and against the paper's energy.
 
 # %%
-colours = {method: f"C{j}" for j, method in enumerate(language.METHODS)}
 fig, axes = plt.subplots(len(tasks), 1, figsize=(6.4, 7.4), sharex=True)
 for ax, task in zip(axes, tasks, strict=True):
     for method, rank in settings["configurations"]:
@@ -412,7 +417,7 @@ axes[-1].set_xlabel("directions kept in each layer")
 ul.figures.show(
     fig,
     alt="Change of accuracy against the number of directions kept, for all methods and both tasks. At zero directions all "
-    "lose many points. On sentiment all are back at one direction; on kinds of mail LoRA of rank 16 is back at four only.",
+    "lose points. On sentiment nearly all are back at one direction; on kinds of mail LoRA of rank 16 is back at four only.",
     caption="What a cut costs: accuracy after the cut minus accuracy before, mean and standard deviation over the seeds. "
     "Zero directions leave the base with the trained classifier.",
     name="fig-lora-ranks",
@@ -428,12 +433,13 @@ for ax, task in zip(axes, tasks, strict=True):
             ax.plot(energies, change.mean(0), style, color=colours[method], marker="o", ms=3, label=label)
     ax.axhline(0, color="0.6", lw=1)
     ax.set(ylabel="change of accuracy, points", title=task, xlim=(1.02, 0.03))
-axes[0].legend(fontsize=9)
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
 axes[-1].set_xlabel("energy kept, the paper's thresholds")
 ul.figures.show(
     fig,
     alt="Change of accuracy against the energy kept, from 1.0 down to 0.05, for all methods and both tasks, once cut by the "
-    "singular values of U diag(D) and once by those of the change itself.",
+    "singular values of U diag(D) and once by those of the change itself. On sentiment no curve goes far from zero; on kinds "
+    "of mail LoRA's ends lowest, and UDV's at radius 1 within a point of zero.",
     caption="The paper's cuts at rank 16, mean over the seeds. Solid: by the singular values of $U\\,\\mathrm{diag}(D)$, as in the "
     "paper. Dotted: by those of $\\Delta W$.",
     name="fig-lora-energy",
@@ -481,16 +487,17 @@ record("c-lora-decay", np.max([udv_16[task]["effective"] / decayed[task]["effect
 #
 # - **Sentiment:** ordinary LoRA cut to one direction has lost nothing that counts either. There is no advantage to be
 #   had on an easy task, for any method.
-# - **Kinds of mail, rank 16:** LoRA loses points, UDV hardly any. This is what the paper promises.
-# - **Rank 64:** LoRA loses no more than UDV does. The tuning gave it a third of the learning rate that it has at rank 16,
-#   and its change is of lower rank there. What a cut costs depends on the recipe as much as on the balls. LoRA with weight
-#   decay lies between, at either rank.
-# - From four directions on nobody loses anything. An adapter of four directions takes a quarter of the bytes of one with
-#   sixteen, whoever trained it; the saving is in cutting at all. What UDV adds is the step from about two directions to
-#   one.
-# - Cut by the singular values of $U\,\mathrm{diag}(D)$, as in the paper, LoRA keeps two to three times as many directions at
-#   the same energy as when it is cut by those of $\Delta W$, because its $V$ is not taken into account. The comparison by
-#   $U\,\mathrm{diag}(D)$ alone would flatter UDV.
+# - **Kinds of mail, rank 16:** LoRA loses points, UDV at $R = 1$ hardly any, and LoRA with weight decay lies between.
+#   This is what the paper promises.
+# - **Rank 64:** LoRA, with weight decay or without, loses about as much as UDV does. On the kinds of mail the tuning gave
+#   it about a third of the learning rate that it has at rank 16, and its change is of lower rank there. So the balls
+#   are not all that decides what a cut costs.
+# - From four directions on nobody loses anything. An adapter of four directions takes a quarter of the bytes of one
+#   with sixteen, whoever trained it; the saving is in cutting at all. What UDV adds is the step from two to four
+#   directions to one.
+# - Cut by the singular values of $U\,\mathrm{diag}(D)$, as in the paper, LoRA of rank 16 keeps more than twice as many
+#   directions at energy 0.9 as when it is cut by those of $\Delta W$, which take its $V$ into account; at rank 64 more
+#   still. The comparison by $U\,\mathrm{diag}(D)$ alone would flatter UDV.
 #
 # ## A decoder that predicts letters
 #
@@ -498,9 +505,9 @@ record("c-lora-decay", np.max([udv_16[task]["effective"] / decayed[task]["effect
 # Here is its small stand-in. A LLaMA of two layers, 96 wide, over the 26 letters and the space, is trained from scratch
 # on the wanted mail of the corpus (once; it is kept in the data folder). Then its queries and values are adapted to the
 # movie reviews, by LoRA and by UDV at rank 16, and cut. The recipes are tuned as above, over six each, on the
-# perplexity before any cut. For LoRA two recipes came out level: the winner's learning rate is so large that with a
-# faster $V$ the training diverges. So LoRA is here a second time, at a third of that rate. The absolute perplexities are
-# those of a toy; the question is what a cut does to them.
+# perplexity before any cut. For LoRA two recipes came out level, and the winner's learning rate is so large that with a
+# faster $V$ the perplexity ends far worse than without an adapter. So LoRA is here a second time, at a third of that
+# rate. The absolute perplexities are those of a toy; the question is what a cut does to them.
 #
 # **Predict:** a new kind of text needs many small changes. Will a single direction still do?
 
@@ -528,7 +535,7 @@ for name, recipe in contenders.items():
     progress("decoder")(len(letters), len(contenders))
 
 # %%
-fig, ax = plt.subplots()
+fig, ax = plt.subplots(figsize=(6.4, 5.2))
 for j, (name, found) in enumerate(letters.items()):
     for of, style in (("factor", "-"), ("product", ":")):
         curves = np.array([cuts[of][1] for cuts, *_ in found])
@@ -536,11 +543,12 @@ for j, (name, found) in enumerate(letters.items()):
         ax.fill_between(energies, curves.min(0), curves.max(0), color=f"C{j}", alpha=0.15, lw=0)
 ax.axhline(before, color="0.5", lw=1, label="without an adapter")
 ax.set(xlabel="energy kept", ylabel="perplexity a letter", xlim=(1.02, 0.03))
-ax.legend(fontsize=9)
+fig.legend(loc="outside lower center", ncols=2, fontsize=9)
 ul.figures.show(
     fig,
     alt="Perplexity against the energy kept for LoRA and UDV, each cut in two ways, with the perplexity of the decoder "
-    "without an adapter as a horizontal line. All rise from left to right; only LoRA at the large rate crosses the line.",
+    "without an adapter as a horizontal line. The perplexity of UDV and of LoRA at the smaller rate rises as energy is cut and "
+    "stays below the line or touches it; that of LoRA at the large rate ends above it.",
     caption="Cutting the adapters of the small decoder. Mean over the seeds, shaded from smallest to largest.",
     name="fig-lora-letters",
 )
@@ -570,20 +578,22 @@ record("c-lora-letters-cut", single["UDV, R = 1"] / single["LoRA"])
 record("c-lora-letters-rate", single["UDV, R = 1"] / single["LoRA, a third of the rate"])
 
 # %% [markdown]
-# Here the adapters need many directions, and every cut costs. Before any cut LoRA is a little better: the balls hold UDV
-# back, at $R = 2$ less than at $R = 1$. After the hardest cut it is the other way round, and LoRA as tuned may be worse
-# than no adapter at all. But look at the second LoRA: **at a third of the learning rate** it has the same perplexity, a lower
-# effective rank, and after the cut it has lost no more than UDV. So here the advantage under compression is not one of the
-# balls. It is one over a baseline whose learning rate was chosen without a thought of cutting, which is how one would choose
-# it.
+# At size book the adapters need many directions, and every cut costs. Before any cut LoRA is a little better: the balls
+# seem to hold UDV back, at $R = 2$ less than at $R = 1$. After the hardest cut it is the other way round, and LoRA as
+# tuned is on average worse than no adapter at all. But look at the second LoRA: **at a third of the learning rate** it
+# has the same perplexity, a lower effective rank, and after the cut it is level with UDV at $R = 1$. So here the
+# advantage under compression is not one of the balls. It is one over a baseline whose learning rate was chosen without
+# a thought of cutting, which is how one would choose it. (At size ci the adapters see too few rows: LoRA as tuned is
+# worse than no adapter before any cut.)
 #
 # ## The paper's own experiment
 #
-# LLaMA-2-7B, the raw wikitext-2, sequences of at most 512 tokens, queries and values of all layers at rank 64, everything
-# in float16, plain SGD at $10^{-3}$ with a cosine schedule, $8 \times 4$ sequences a step, 30 epochs, seed 42; the
-# baseline is the same with $D$ held at one and no balls. `causal.published_scale` does that, with the functions that
-# trained the decoder above; tests run it on a tiny random LLaMA. **We have not run it on the real one:** it needs
-# Meta's weights and a GPU with about 40 GB. With both, name their folders and run this notebook at size `paper`.
+# By the authors' code: LLaMA-2-7B, the raw wikitext-2, sequences of at most 512 tokens, queries and values of all
+# layers at rank 64, everything in float16, plain SGD at $10^{-3}$ with a cosine schedule, $8 \times 4$ sequences a
+# step, 30 epochs, seed 42; the baseline is the same with $D$ held at one and no balls. `causal.published_scale` does
+# that, with the functions that trained the decoder above; tests run it on a tiny random LLaMA. **We have not run it on
+# the real one:** it needs Meta's weights and a GPU with, by our estimate, 40 GB. With both, name their folders and run
+# this notebook at size `paper`.
 
 # %%
 llama, wikitext = (os.environ.get(name) for name in ("UDULIB_LLAMA", "UDULIB_WIKITEXT"))
@@ -604,21 +614,21 @@ else:
 ledger.table()
 
 # %% [markdown]
-# **Summary.** The paper's two statements have something to them, in small print. UDV adapters are of lower rank than
-# LoRA's at the same accuracy, and some of their directions vanish altogether; weight decay goes part of the way. Under
-# compression they were better at rank 16 where the task asks for more than one direction, and no better where the task is
-# easy, where LoRA has rank 64, or where it is trained at a smaller rate. All this is at the scale of MiniLM and of a toy
-# decoder; the paper's own experiment was not run.
+# **Summary**, at size book. The paper's two statements have something to them, in small print. UDV adapters are of
+# lower rank than LoRA's at about the same accuracy, and some of their directions vanish altogether; weight decay goes
+# part of the way. Under compression they were better at rank 16 where the task asks for more than one direction, and no
+# better where the task is easy, where LoRA has rank 64, or where it is trained at a smaller rate. All this is at the
+# scale of MiniLM and of a toy decoder; the paper's own experiment was not run.
 #
 # ## Exercises
 #
-# **1.** How many bytes does an adapter of rank $r$ take on a layer from $n$ to $m$ features, as UDV and as exported LoRA?
-# From which $r$ on is it larger than the layer?
+# **1.** How many numbers does an adapter of rank $r$ hold on a layer from $n$ to $m$ features, as UDV and as exported
+# LoRA? From which $r$ on is it larger than the layer?
 #
 # <details><summary>Solution</summary>
 #
-# $r(n + m + 1)$ numbers as UDV, $r(n + m)$ exported, where $D$ is folded into $B$. The layer has $nm$: an adapter of a
-# square layer is as large from $r = n / 2$ on.
+# $r(n + m + 1)$ as UDV, $r(n + m)$ exported, where $D$ is folded into $B$. The layer has $nm$: on a square layer the
+# exported adapter is as large at $r = n / 2$, and larger from there on.
 #
 # </details>
 #
@@ -633,18 +643,18 @@ ledger.table()
 #     print(method, one["accuracy"], one["effective"], ul.effective_rank(one["spectra"]))
 # ```
 #
-# The last layer to be adapted sees more directions than the queries do: for the first token alone, whose state hardly
-# depends on the text, the change of the queries is nearly one vector, whatever the method.
+# The last thing printed is one effective rank for each adapted layer, the new one last. A hint: only the first token is
+# read out, and its query comes from a state that may depend little on the text.
 #
 # </details>
 #
-# **3.** Train a UDV adapter on your own model with the projection left out. Which of the results above would you expect to
-# see again?
+# **3.** Train a UDV adapter on your own model with the projection left out. Which of the results above would you expect
+# to see again?
 #
 # <details><summary>Solution</summary>
 #
-# Do not call `attach`. Three factors without balls are not the paper's model; notebook 04 shows for matrices that it is the
-# ball that shrinks columns, not the third factor. Compare `lora.spectra` of both.
+# Do not call `attach`. Three factors without balls are not the paper's model; notebook 04 shows for matrices that it is
+# the ball that shrinks columns, not the third factor. Compare `lora.spectra` of both.
 #
 # </details>
 #
@@ -665,6 +675,6 @@ ledger.table()
 #
 # ## Times
 #
-# Size `ci` takes about half a minute on one core, `book` about three and a half. The first run also sends the texts through
-# the frozen layers and trains the small decoder, which takes another half minute at either size, and leaves 80 MB in the
-# data folder. A GPU matters only for the paper's own experiment.
+# Size `ci` takes about half a minute on one core, `book` about three and a half. The first run also sends the texts
+# through the frozen layers and trains the small decoder, which takes another half minute at either size, and leaves 80
+# MB in the data folder. A GPU matters only for the paper's own experiment.
