@@ -884,8 +884,8 @@ for factor, run in runs.items():
     print(f"radius × {factor:<4g}  test RMSE {test:.4f}   rank {lowest[factor][1]:2d}   effective rank {lowest[factor][2]:.1f}")
 
 # %% [markdown]
-# Not where the rank is lowest. With all ratings the tuned radius, in the middle, ends best and the largest worst; on
-# the small table the three are level on this split.
+# Not where the rank is lowest. With all ratings the tuned radius, in the middle, is a little ahead of the smallest (whose
+# error still falls when its run ends), and the largest is far behind; on the small table the three are level.
 #
 # ### What holds UDV back?
 #
@@ -920,7 +920,7 @@ ledger.record("c-rivals-completion-bias", 100 * (undone["weaker bias"] / undone[
 # test error goes up, so there it *helps*. On the small table of the most active people and most rated films it is the
 # other way: a weaker bias brings more than the means, and both together close most of the gap. The tuning could not
 # find that out: the radii that it drew there end just above the one chosen (`results/tuning/movielens-100k-core.json`),
-# far below 1.8 times of it. So on the small table UDV is not compared at its best.
+# far short of 1.8 times it. So on the small table UDV is not compared at its best.
 #
 # ## Is it worth it?
 #
