@@ -79,6 +79,11 @@ def test_figures_of_notebooks_are_numbered(html):
         assert len(captions) >= shown > 0, name
 
 
+def test_tables_that_cells_put_out_are_tables(html):
+    raw = [page for page in PAGES if "<p>|" in (html / f"{page}.html").read_text()]
+    assert raw == []
+
+
 def test_every_public_name_is_documented(html):
     text = (html / "book" / "api.html").read_text()
     modules = [name for name in udulib.__all__ if type(getattr(udulib, name)) is type(udulib)]

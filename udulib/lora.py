@@ -174,7 +174,7 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     radius : float, above 0, or None, default 1.0
         R of both balls. None is ordinary LoRA, the paper's baseline: no balls, and D stays at one.
     scaling : float, above 0, default 1.0
-        s. It is part of :math:`\Delta W` wherever that is meant here.
+        The s of :math:`\Delta W`, and part of it.
     name : str, default "default"
         Of the adapter. A model may have several; their changes add up.
     seed : int, default 0
