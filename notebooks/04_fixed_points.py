@@ -52,11 +52,11 @@ device = "auto"  # auto, cpu, cuda
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Markdown
 
 import udulib as ul
 from udulib import fixed_points as fp
 from udulib import relatives
+from udulib.figures import table
 from udulib.problems.logistic import planted_classification
 from udulib.relatives import Relative
 
@@ -117,12 +117,6 @@ def unit(rng, *shape):
     """Random matrices of Frobenius norm one."""
     Z = rng.standard_normal(shape)
     return Z / np.linalg.norm(Z, axis=(-2, -1), keepdims=True)
-
-
-def table(head, rows):
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
 def legs(problem, model, step_size, times, **start):

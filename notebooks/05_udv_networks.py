@@ -56,6 +56,7 @@ from IPython.display import Markdown
 
 import udulib as ul
 from udulib import tasks
+from udulib.figures import table
 from udulib.networks import best, train
 
 torch.set_num_threads(1)  # the tensors are small; a second thread would wait more than work
@@ -124,12 +125,6 @@ ledger = ul.Ledger(size=size, notebook="05_udv_networks")
 settings
 
 # %%
-def table(head, rows):
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-
 def spread(values, style="{:.2f}", times=1.0):
     """Median over the seeds, and the range."""
     low, middle, high = (style.format(times * v) for v in (np.min(values), np.median(values), np.max(values)))

@@ -52,11 +52,11 @@ device = "auto"  # auto, cpu, cuda
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown
 
 import udulib as ul
 from udulib import tasks
 from udulib.compress import break_even, compress, costs, ranked
+from udulib.figures import table
 from udulib.networks import best, evaluate, train
 from udulib.nn import UDVLinear, suggest_radius
 
@@ -133,12 +133,6 @@ def loss_is_fine(loss, full):
 
 def accuracy_is_fine(accuracy, full):
     return accuracy >= full - accuracy_margin
-
-
-def table(head, rows):
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
 
 
 def spread(values, style="{:.0f}"):

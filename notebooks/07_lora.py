@@ -60,7 +60,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown
 
 warnings.filterwarnings("ignore", "IProgress not found")  # progress bars of libraries, which are not wanted here
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing.", FutureWarning)  # peft's, about transformers
@@ -68,6 +67,7 @@ import peft
 
 import udulib as ul
 from udulib import causal, language, lora
+from udulib.figures import table
 
 # The paper's settings for LLaMA are in `causal.Recipe()`. Those of the two tasks are ours.
 settings = {
@@ -117,12 +117,6 @@ ledger = ul.Ledger(size=size, notebook="07_lora")
 settings
 
 # %%
-def table(head, rows):
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines))
-
-
 def progress(what):
     """Says from time to time how far a long step is."""
 

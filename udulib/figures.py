@@ -93,6 +93,33 @@ def show(fig, *, alt, caption, name):
     _publish({"text/markdown": caption, "text/plain": caption}, {"udulib_caption": True})
 
 
+def table(head, rows):
+    """A table for the end of a cell, in Markdown.
+
+    Parameters
+    ----------
+    head : sequence of str
+    rows : sequence of sequences
+        Anything; what is no text is shown by ``str``.
+
+    Returns
+    -------
+    IPython.display.Markdown
+
+    Examples
+    --------
+    >>> print(table(["method", "rank"], [["BM", 86], ["UDU", 3]]).data)
+    | method | rank |
+    | --- | --- |
+    | BM | 86 |
+    | UDU | 3 |
+    """
+    from IPython.display import Markdown
+
+    lines = [head, ["---"] * len(head), *rows]
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
 def png(fig) -> bytes:
     """The figure as PNG: the same figure gives the same bytes, on any day.
 
