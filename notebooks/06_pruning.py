@@ -63,37 +63,43 @@ from udulib.nn import UDVLinear, suggest_radius
 settings = {
     "ci": {
         "seeds": 5,  # of the split, the start and the order of the batches: everything is compared in pairs
+        "head_seeds": 5,  # the same for the heads
         "small": (1, 2, 6),  # widths trained directly on house prices, beside 26
         "direct": (4, 8),  # and on Fashion-MNIST, beside those that UDV finds
         "house_rates": (1e-3,),  # learning rates to choose from for house prices; 1e-3 is the paper's
         "pictures": {"train": 1500, "validation": 500, "test": 1000},  # as in notebook 05: the features are shared
         "components": 128,  # principal components of the 1,280 features, to be fast
         "epochs": 20,  # of the heads
+        "batch": 128,
         "rates": (0.03, 0.1),  # learning rates to choose from, SGD with momentum
     },
     "book": {
         "seeds": 5,
+        "head_seeds": 5,
         "small": (1, 2, 3, 4, 6, 8, 10, 13, 18),
         "direct": (2, 4, 6, 8, 12, 24),
         "house_rates": (3e-4, 1e-3, 3e-3),
         "pictures": {"train": 4000, "validation": 1000, "test": 3000},
         "components": 256,
         "epochs": 15,
+        "batch": 128,
         "rates": (0.01, 0.03, 0.1),
     },
     "paper": {
         "seeds": 20,
+        "head_seeds": 5,
         "small": tuple(range(1, 26)),
         "direct": (2, 4, 6, 8, 10, 12, 16, 24, 48, 96),
         "house_rates": (1e-4, 3e-4, 1e-3, 3e-3),
         "pictures": {"train": 48_000, "validation": 12_000, "test": 10_000},
         "components": None,
-        "epochs": 70,  # the paper's
-        "rates": (0.003, 0.01, 0.03, 0.1),
+        "epochs": 10,  # 1,250 steps; the paper has 70 epochs
+        "batch": 384,  # the paper's for EfficientNet-B0
+        "rates": (0.03, 0.1),
     },
 }[size]
 
-seeds = np.arange(settings["seeds"])
+seeds, head_seeds = np.arange(settings["seeds"]), np.arange(settings["head_seeds"])
 house_width, house_epochs = 26, 200  # the paper's network 79-26-1 and its epochs
 m = 1280 if size == "paper" else 256  # neurons of a head
 loss_margin, accuracy_margin = 0.01, 0.005  # what pruning may cost: 1 % of the loss, half a point of accuracy
@@ -325,8 +331,8 @@ ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 # **Before you run the next cell:** how many neurons will UDV keep? And plain layers, by each of the three methods?
 
 # %%
-fashion = tasks.heads("fashion-mnist", seeds, components=settings["components"], **settings["pictures"])
-head = {"hidden": m, "optimizer": "momentum", "epochs": settings["epochs"], "tail": 3}
+fashion = tasks.heads("fashion-mnist", head_seeds, components=settings["components"], **settings["pictures"])
+head = {"hidden": m, "optimizer": "momentum", "epochs": settings["epochs"], "batch": settings["batch"], "tail": 3}
 by_rate = head | {"learning_rate": np.array(settings["rates"])}
 radii, decays = (1.0, 2.0, 3.0, 5.0), (0.01, 0.03, 0.1)
 linear = {
@@ -395,17 +401,17 @@ ul.figures.show(
 
 # %%
 share = {name: {method: kept(curves, method) / m for method in methods} for name, curves in linear_curves.items()}
-ledger.record("a-prune-cifar-substitute", share["UDV, R = 3"]["svd"], seeds=seeds)
+ledger.record("a-prune-cifar-substitute", share["UDV, R = 3"]["svd"], seeds=head_seeds)
 
 # %%
-ledger.record("c-prune-neurons-udv", share["UDV, R = 2"]["neurons"], seeds=seeds)
+ledger.record("c-prune-neurons-udv", share["UDV, R = 2"]["neurons"], seeds=head_seeds)
 
 # %%
-ledger.record("c-prune-neurons-uv", share["UV"]["neurons"], seeds=seeds)
+ledger.record("c-prune-neurons-uv", share["UV"]["neurons"], seeds=head_seeds)
 
 # %%
 price = 100 * (linear["UDV, R = 3"].test_accuracy - linear["UV"].test_accuracy)
-ledger.record("c-prune-price", price, seeds=seeds)
+ledger.record("c-prune-price", price, seeds=head_seeds)
 
 # %% [markdown]
 # ### Spectra under four optimisers
@@ -429,7 +435,7 @@ table(["optimiser", "effective rank of U, UV", "of UD, UDV", "accuracy of UV, %"
 
 # %%
 ratio = np.max([ranks[optimiser, "UDV"][0] / ranks[optimiser, "UV"][0] for optimiser in choices], axis=0)
-ledger.record("a-spectra-cifar-substitute", ratio, seeds=seeds)
+ledger.record("a-spectra-cifar-substitute", ratio, seeds=head_seeds)
 
 # %% [markdown]
 # The spectra are as the paper says. The accuracies show the price at $R = 1$: SGD without momentum ends with two or
@@ -454,14 +460,14 @@ def as_layer(runs, seed):
 
 
 differences = []
-for k in range(len(seeds)):
+for k in head_seeds:
     x = torch.from_numpy(fashion.part("test")[0][k])
     block = as_layer(linear["UDV, R = 3"], k)
     single = compress(block, tol=0).layer
     with torch.no_grad():
         differences.append(float((single(x) - block(x)).norm() / block(x).norm()))
 checks["compress without pruning returns one nn.Linear"] = isinstance(single, torch.nn.Linear)
-ledger.record("c-collapsed", differences, seeds=seeds)
+ledger.record("c-collapsed", differences, seeds=head_seeds)
 
 # %% [markdown]
 # So the question is not whether the pruned block is smaller than the block, but whether it is smaller than this matrix:
@@ -470,7 +476,7 @@ ledger.record("c-collapsed", differences, seeds=seeds)
 # prices, $R = 3$ for pictures), count parameters, and cut UV's matrix to the same $k$.
 
 # %%
-mnist = tasks.heads("mnist", seeds, components=settings["components"], **settings["pictures"])
+mnist = tasks.heads("mnist", head_seeds, components=settings["components"], **settings["pictures"])
 digits = {
     **tuned(mnist, "UV", **by_rate),
     **tuned(mnist, "UV", "weight decay", decays, weight_decay=column(decays), **by_rate),
@@ -501,7 +507,7 @@ cases = {
 rows, of_block, of_matrix, gains = [], [], [], []
 for name, (task, runs) in cases.items():
     d, c, width = task.inputs, task.outputs, runs["UDV"].U.shape[-1]
-    k = within_one_percent(task, runs["UDV"], "svd")
+    k = within_one_percent(task, runs["UDV"], "svd")[head_seeds]
     of_block.append(k * (d + c) / (width * (d + c + 1)))
     of_matrix.append(k * (d + c) / (d * c))
     row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", spread(k), spread(k * (d + c), "{:,.0f}")]
@@ -516,13 +522,13 @@ table(["", "UDV block, parameters", "collapsed", "k, paper's SVD", "pruned block
        "UV's matrix at k", "best at k of UV and its weight decays"], rows)
 
 # %%
-ledger.record("a-prune-compact", np.max(of_block, axis=0), seeds=seeds)
+ledger.record("a-prune-compact", np.max(of_block, axis=0), seeds=head_seeds)
 
 # %%
-ledger.record("a-prune-compact-collapsed", np.max(of_matrix, axis=0), seeds=seeds)
+ledger.record("a-prune-compact-collapsed", np.max(of_matrix, axis=0), seeds=head_seeds)
 
 # %%
-ledger.record("c-collapsed-cut", np.mean(gains, axis=0), seeds=seeds)
+ledger.record("c-collapsed-cut", np.mean(gains, axis=0), seeds=head_seeds)
 
 # %% [markdown]
 # Two readings. **Against its own block of neurons** the pruned UDV is tiny. **Against the collapsed layer** it saves
@@ -601,13 +607,13 @@ ul.figures.show(
 
 # %%
 by_seed = np.array([np.flatnonzero(widths >= k)[0] for k in found])
-cut_accuracy = bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, np.arange(len(seeds))]
+cut_accuracy = bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, head_seeds]
 at_this_width = np.array([direct[int(k)][i] for i, k in enumerate(found)])
 if size != "ci":  # half a point of its thousand test pictures is five pictures: too few to judge by
-    display(ledger.record("c-width-search", 100 * (cut_accuracy - at_this_width), seeds=seeds))
+    display(ledger.record("c-width-search", 100 * (cut_accuracy - at_this_width), seeds=head_seeds))
 
 # %%
-ledger.record("c-prune-relu", kept(bent_curves["UDV-ReLU, R = 3"], "neurons") / kept(bent_curves["UV-ReLU, weight decay 0.03"], "neurons"), seeds=seeds)
+ledger.record("c-prune-relu", kept(bent_curves["UDV-ReLU, R = 3"], "neurons") / kept(bent_curves["UV-ReLU, weight decay 0.03"], "neurons"), seeds=head_seeds)
 
 # %% [markdown]
 # With a ReLU the neurons that UDV keeps are a real saving, and the weight decay tried here does not find them. They
@@ -629,7 +635,7 @@ for name, task, at, others in (
     ("MNIST, test accuracy, %", mnist, by_rate, {3.0: digits["UDV, R = 3"]}),
 ):
     x, y = task.part("train")
-    R = float(np.median([suggest_radius(x[k], y[k]) for k in range(len(seeds))]))
+    R = float(np.median([suggest_radius(x[k], y[k]) for k in range(len(x))]))
     others = {**others, R: tuned(task, "UDV", radius=R, **at)["UDV"]}
     score = {q: 100 * runs.test_accuracy if task.classes else 1e3 * runs.test for q, runs in others.items()}
     tried, fine = (widths, accuracy_is_fine) if task.classes else (every, loss_is_fine)
