@@ -18,7 +18,7 @@
 #
 # **What you need:** Fourier transforms and gradient descent. **What you can do at the end:** say when UDU's rank one
 # appears here, why, and whether you should use it. **How long it takes** on one processor core: about 20 seconds at
-# size ci, two minutes at size book, three quarters of an hour at size paper.
+# size ci, two minutes at size book, about an hour at size paper.
 
 # %% tags=["setup", "hide-cell"]
 # Where udulib is missing (Colab), it comes from the book's repository. The torch and numpy already there stay as they are.
@@ -366,7 +366,7 @@ below.tick_params(which="minor", bottom=False, labelbottom=False)
 above.legend()
 ul.figures.show(
     fig,
-    alt="Two panels over the trace s. Above, second over first singular value: a few hundredths for s = 1, falling to "
+    alt="Two panels over the trace s. Above, second over first singular value: up to a few hundredths for s = 1, falling to "
     "round-off at s = 8; diamonds at s = 8 show that D0 = 0.1 gives round-off too, D0 = s only a hundredth. Below, the "
     "error: lowest for s of about 4 and rising steeply where s is large.",
     caption=f"UDU on {small['grid'] ** 2} pictures of a 32 x 32 object after {settings['limit_iterations']} iterations."
@@ -424,8 +424,8 @@ axes[0, 0].legend()
 axes[-1, 0].set_xlabel("iteration")
 ul.figures.show(
     fig,
-    alt="Error against iterations on noisy data. BM's falls and stays. UDU's falls further, to well below BM's, turns "
-    "after some hundred iterations and rises again; with Gaussian noise, at sizes book and paper, it ends above BM's.",
+    alt="Error against iterations on noisy data. BM's falls and stays. UDU's falls further, to well below BM's, and, at "
+    "sizes book and paper, turns after some hundred iterations and rises again; with Gaussian noise it ends above BM's.",
     caption=f"Noisy pictures of a 32 x 32 object: line median, band smallest to largest of {len(seeds)} seeds.",
     name="fig-ptychography-noise",
 )
@@ -666,9 +666,9 @@ ledger.record("c-rivals-ptychography-overlap", nine[0]["UDU"] / nine[0]["alterna
 # **The verdict in plain words.** Do not use UDU to make pictures. With the usual flat start alternating projection and
 # PIE reach the round-off of single precision in a small fraction of UDU's time; at full overlap they mostly get there
 # from random starts as well. Gradient descent on squared intensities converges slowly here, with one column, with $r$ and
-# with UDU, because nearly all the energy lies in the few samples in the middle of the spectrum. What UDU has and the
-# others have not: when the overlap is small *and* nothing is known to start from, it still finds the object. As a
-# demonstration of a bias towards rank one Figure 2 stands.
+# with UDU, because nearly all the energy lies in the few samples in the middle of the spectrum. What UDU has and
+# alternating projection has not: when the overlap is small *and* nothing is known to start from, it still finds the
+# object. (PIE and Wirtinger flow were not tried there.) As a demonstration of a bias towards rank one Figure 2 stands.
 #
 # ## Verdicts
 

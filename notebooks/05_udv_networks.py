@@ -504,8 +504,8 @@ table(["validation loss at most", "UV, decoupled: lowest effective rank", "UDV's
 # **Weight decay does reproduce it.** It has to be strong: AdamW's default is 0.01, and here hundreds of times as much
 # is best. Then every kind and depth comes to an effective rank below two at a loss within five per cent of UDV's, and
 # some settings have both a lower loss and a lower rank than UDV. For two factors with decoupled decay it hangs on how
-# equal the losses must be, as the last table shows: the rank falls from above ten to below two within a few per cent
-# of loss. What is left of the claim is that UDV needed no search, because the paper's radius of 1 fits this table;
+# equal the losses must be, as the last table shows: at size book the rank falls from above ten to below two within a few
+# per cent of loss. What is left of the claim is that UDV needed no search, because the paper's radius of 1 fits this table;
 # the next but one section has data that it does not fit.
 #
 # ## Taxi trips, in the place of NYCTTD
@@ -536,9 +536,9 @@ ledger.record("a-table1-taxi-substitute", losses.max(0) / losses.min(0), seeds=s
 # ## Heads on image features
 #
 # The paper replaces the last layers of three large networks (MaxViT-T, EfficientNet-B0, RegNetX-32GF) by a UDV block of
-# width $\tfrac23 d$ and trains *all* layers on MNIST. Their weights ship in no package that we could have, so
-# here a smaller backbone, EfficientNet-Lite0, stays frozen: its 1280 features of each picture are computed once, and
-# only the head is trained. At the smaller sizes the features are reduced to their first principal components. So this
+# width $\tfrac23 d$ and trains *all* layers on MNIST. Their weights could not be downloaded for
+# these runs, so here a smaller backbone, EfficientNet-Lite0, stays frozen: its 1280 features of each picture are computed
+# once, and only the head is trained. At the smaller sizes the features are reduced to their first principal components. So this
 # is a substitute, and accuracies are far below the paper's 99.7 %; what can be compared is UDV with UV.
 #
 # The real path is in the library, `udulib.transfer`: any torchvision backbone, all layers trained, CIFAR-100 too. **It

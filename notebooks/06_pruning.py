@@ -310,15 +310,15 @@ ledger.record("a-prune-small-net", smallest(small["UDV"]), seeds=seeds)
 ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 
 # %% [markdown]
-# We do not see that. From two neurons on a small UDV does as well as one of 26, and it needs no more, since the map has
-# one output. What does fail, at random, is a network so small that all its neurons can die: a UDV of a single neuron
+# We see little of that. From two neurons on a small UDV does as well as one of 26, and it needs no more, since the map
+# has one output. A ReLU network needs anything from one neuron to all, by the split. What does fail, at random, is a network so small that all its neurons can die: a UDV of a single neuron
 # whose $D$ has been projected to zero, a ReLU network of a few neurons of which none is active. Both then answer zero,
 # or nearly, whatever they are asked: the largest losses of the table are the mean square of the target.
 
 # %% [markdown]
 # ## Heads on frozen features
 #
-# CIFAR-100 and RegNetX-32GF are in no package that could be had. What stands in: Fashion-MNIST and MNIST as a frozen
+# CIFAR-100 and RegNetX-32GF's weights could not be downloaded for these runs. What stands in: Fashion-MNIST and MNIST as a frozen
 # EfficientNet-Lite0 sees them, in principal components, and a head of as many neurons as there are inputs ($m = d$; at
 # size ci twice as many), trained with SGD and momentum. Ten classes are not a hundred, and frozen features are not
 # fine-tuning.

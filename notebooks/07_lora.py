@@ -551,9 +551,12 @@ ul.figures.show(
 whole = {name: np.array([cuts["product"][1][0] for cuts, *_ in found]) for name, found in letters.items()}
 single = {name: np.array([one for *_, one in found]) for name, found in letters.items()}
 effective = {name: np.array([rank for _, rank, _ in found]) for name, found in letters.items()}
-share = {name: (before - single[name]) / (before - whole[name]) for name in letters}
+share = {
+    name: spread(100 * (before - single[name]) / (before - whole[name]), "{:.0f} %") if (whole[name] < before).all() else "no gain"
+    for name in letters
+}
 rows = [
-    [name, spread(whole[name], "{:.3f}"), spread(effective[name], "{:.2f}"), spread(single[name], "{:.3f}"), spread(100 * share[name], "{:.0f} %")]
+    [name, spread(whole[name], "{:.3f}"), spread(effective[name], "{:.2f}"), spread(single[name], "{:.3f}"), share[name]]
     for name in letters
 ]
 rows = [["without", f"{before:.3f}", "", "", ""], *rows]
@@ -669,6 +672,6 @@ ledger.table()
 #
 # ## Times
 #
-# Size `ci` takes about half a minute on one core, `book` about three and a half. The first run also sends the texts
+# Size `ci` takes about half a minute on one core, `book` about three minutes. The first run also sends the texts
 # through the frozen layers and trains the small decoder, which takes another half minute at either size, and leaves 80
 # MB in the data folder. A GPU matters only for the paper's own experiment.

@@ -3,7 +3,8 @@
 #
 # Why does gradient descent on a product of matrices prefer low rank? Chou, Gieshoff, Maly and Rauhut (2024) study the
 # case in which everything can be computed: the matrix itself is given, $N$ square factors are fitted to it, and all of
-# them start at the same small multiple of the identity. Their abstract states:
+# them start at the same small multiple of the identity. (That start is our recollection; the abstracts do not give it.)
+# Their abstract states:
 #
 # - an eigenvector of the target is recovered at a rate proportional to its eigenvalue, and depth amplifies the
 #   differences;
@@ -632,7 +633,7 @@ ul.figures.show(
 
 # %% [markdown]
 # Then matrix sensing: a matrix with eigenvalues 3 and 1 is seen only through inner products with random symmetric
-# matrices, fewer than it has degrees of freedom.
+# matrices, fewer than a symmetric matrix of its size has entries of its own.
 
 # %%
 d = {"ci": 16, "book": 20, "paper": 30}[size]
