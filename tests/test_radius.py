@@ -273,14 +273,11 @@ def test_bad_input_to_the_atlas():
 
 
 def trace_of(ranks, objective, iteration=None):
-    """A trace with these ranks at 1e-8 and these misfits at each recorded iteration, and one misfit at the end."""
+    """A trace with these ranks at 1e-8 and these misfits at each recorded iteration."""
     ranks = np.asarray(ranks)
     spectra = (np.arange(10) < ranks[..., None]).astype(float) + 1e-12 * (np.arange(10) == 0)
-    objective = np.asarray(objective, dtype=float)
     iteration = 2 ** np.arange(ranks.shape[-1]) if iteration is None else iteration
-    return SimpleNamespace(
-        iteration=iteration, spectra=spectra, objective=objective[..., :-1], final_objective=objective[..., -1]
-    )
+    return SimpleNamespace(iteration=iteration, spectra=spectra, objective=np.asarray(objective, dtype=float))
 
 
 ENTRIES = ul.planted_completion(d=40, rank=3, observed=600)[0]
@@ -289,19 +286,25 @@ ENTRIES = ul.planted_completion(d=40, rank=3, observed=600)[0]
 def test_the_plateau_is_where_a_further_column_does_not_pay():
     """Signal columns halve the misfit, noise columns take 5 % each."""
     ranks = [10, 5, 2, 2, 3, 3, 3, 4, 5, 6]
-    misfit = [9, 9, 5, 4.9, 4.8, 0.5, 0.11, 0.1, 0.095, 0.09, 0.085]
+    misfit = [9, 9, 5, 4.9, 0.5, 0.11, 0.1, 0.095, 0.09, 0.085]
     plateau = stopping.rank_plateau(trace_of(ranks, misfit), ENTRIES)
     assert (plateau.rank, plateau.first, plateau.last, plateau.index, plateau.ended) == (3, 2**4, 2**6, 6, True)
 
 
+def test_a_stretch_is_judged_by_its_own_misfit():
+    """Rank 2 rests at 0.4 until rank 3 fits far better: that counts for rank 3 alone."""
+    plateau = stopping.rank_plateau(trace_of([10, 2, 3], [9, 0.4, 0.03]), ENTRIES)
+    assert (plateau.rank, plateau.last) == (3, 4)
+
+
 def test_a_run_still_on_its_plateau_says_so():
-    plateau = stopping.rank_plateau(trace_of([10, 4, 3, 3], [9, 8, 1, 0.1, 0.01]), ENTRIES)
+    plateau = stopping.rank_plateau(trace_of([10, 4, 3, 3], [9, 8, 0.1, 0.01]), ENTRIES)
     assert (plateau.rank, plateau.last, plateau.ended) == (3, 8, False)
 
 
 def test_plateaus_of_a_batch_are_those_of_its_runs():
     ranks = np.array([[10, 3, 3, 4], [10, 2, 1, 1]])
-    misfit = np.array([[9, 8, 1, 0.5, 0.49], [9, 8, 7, 6, 5.9]])
+    misfit = np.array([[9, 1, 0.5, 0.49], [9, 8, 7, 6]])
     both = stopping.rank_plateau(trace_of(ranks, misfit), ENTRIES)
     for k in range(2):
         one = stopping.rank_plateau(trace_of(ranks[k], misfit[k]), ENTRIES)
@@ -340,9 +343,9 @@ def test_stopping_at_the_plateau_is_close_to_the_oracle(noise):
 
 def test_bad_input_to_the_plateau():
     with pytest.raises(ul.InputError, match="Completion"):
-        stopping.rank_plateau(trace_of([2, 2], [1, 1, 1]), ul.planted_sensing(d=5, rank=1, measurements=9)[0])
+        stopping.rank_plateau(trace_of([2, 2], [1, 1]), ul.planted_sensing(d=5, rank=1, measurements=9)[0])
     with pytest.raises(ul.InputError, match="record"):
-        stopping.rank_plateau(trace_of([2], [1, 1]), ENTRIES)
+        stopping.rank_plateau(trace_of([2], [1]), ENTRIES)
 
 
 def test_the_rule_leaves_no_trace_in_torch():

@@ -116,8 +116,7 @@ def rank_plateau(trace, problem, rtol=1e-8):
     if len(trace.iteration) < 2:
         raise InputError("a plateau needs recorded spectra; leave out record_at, or record at several iterations")
     ranks = numerical_rank(trace.spectra, rtol)  # (*, T)
-    after = np.append(trace.objective[..., 1:], trace.final_objective[..., None], axis=-1)
-    cost = information(after, ranks, problem)
+    cost = information(trace.objective, ranks, problem)
     ends = np.append(np.diff(ranks, axis=-1) != 0, np.ones_like(ranks[..., :1], dtype=bool), axis=-1)
     last = np.argmin(np.where(ends, cost, np.inf), axis=-1)[..., None]  # (*, 1)
     moved = ends & (np.arange(ranks.shape[-1]) < last)  # where earlier stretches end
