@@ -173,6 +173,14 @@ def test_nan_is_not_projected_away(model):
         assert trace.status == "diverged"
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_norm_beyond_all_numbers_is_not_projected_to_zero(dtype):
+    problem = entries(20, 20, 220, 0, True)
+    step = 1e25 if dtype == "float32" else 1e170
+    for trace in both(problem, ul.UDU(4), step_size=step, iterations=5, dtype=dtype, record_at=[]):
+        assert trace.status == "diverged"
+
+
 def test_a_stall_ends_the_run_when_asked():
     problem = entries(20, 20, 100, 0, True)
     start = {"U": np.zeros((20, 3)), "D": np.ones(3)}

@@ -116,6 +116,8 @@ def test_feasibility_notices_each_violation():
     assert not model.is_feasible({**inside, "U": inside["U"] * 1.01})
     assert not model.is_feasible({**inside, "D": np.array([1.0, -1e-12])})
     assert not model.is_feasible({**inside, "U": np.full((2, 2), np.nan)})
+    assert not model.is_feasible({**inside, "D": np.array([1.0, np.inf])})
+    assert not ul.UV(rank=2).is_feasible({"U": np.eye(2), "V": np.full((2, 2), np.inf)})
 
 
 @pytest.mark.parametrize(

@@ -265,8 +265,13 @@ def test_bad_input_to_the_atlas():
         atlas.draw(*one, **axes)
     with pytest.raises(ul.InputError, match="symmetric"):
         atlas.draw(*ul.planted_completion(d=(10, 9), rank=2, observed=60), **axes)
+    one = ul.planted_completion(d=10, rank=2, observed=60)
     with pytest.raises(ul.InputError, match="axis"):
-        atlas.draw(*ul.planted_completion(d=10, rank=2, observed=60), **(axes | {"d_inits": [0.0]}))
+        atlas.draw(*one, **(axes | {"d_inits": [0.0]}))
+    with pytest.raises(ul.InputError, match="rank is above 2; got 2"):
+        atlas.draw(*one, rank=2, **axes)
+    with pytest.raises(ul.InputError, match="iterations"):
+        atlas.draw(*one, **(axes | {"iterations": 0}))
 
 
 # Stopping ------------------------------------------------------------------------------------------------------------

@@ -59,8 +59,11 @@ def test_effective_ranks_of_a_known_spectrum():
 def test_spectra_refuse():
     with pytest.raises(ul.InputError, match="between 0 and 1"):
         ul.numerical_rank(np.ones(3), rtol=1.5)
-    with pytest.raises(ul.InputError, match="diverged"):
-        ul.numerical_rank(np.array([np.nan]), rtol=1e-8)
+    for broken in (np.nan, np.inf):
+        with pytest.raises(ul.InputError, match="a diverged run has no rank"):
+            ul.numerical_rank(np.array([broken, 1.0]), rtol=1e-8)
+        with pytest.raises(ul.InputError, match="a diverged run has no rank"):
+            ul.effective_rank(np.array([broken, 1.0]))
     with pytest.raises(ul.InputError, match="kind"):
         ul.effective_rank(np.ones(3), kind="stable")
     with pytest.raises(ul.InputError, match="non-negative"):

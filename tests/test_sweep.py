@@ -182,6 +182,20 @@ def test_another_function_or_library_is_another_content(run, monkeypatch):
     assert run(module_with("def work(x): return x + 1"), settings).computed == (0,)
 
 
+def test_what_a_function_uses_of_its_module_is_part_of_it(run):
+    text = "{}\ndef help(x): return {}\ndef work(x): return GAIN * help(x)"
+    settings = [{"x": 3}]
+    assert run(module_with(text.format("GAIN = 2", "x")), settings).results == (6,)
+    assert run(module_with(text.format("GAIN = 2", "x")), settings).computed == ()
+    assert run(module_with(text.format("GAIN = 10", "x")), settings).results == (30,)
+    assert run(module_with(text.format("GAIN = 2", "x + 1")), settings).results == (8,)
+
+
+def test_functions_that_call_each_other_have_a_content():
+    text = "def help(x): return work(x - 1)\ndef work(x): return x and help(x)"
+    assert "x - 1" in sweep._content_of_function(module_with(text))
+
+
 def test_a_worker_with_another_udulib_is_found_out():
     _, error = sweep._attempt(reciprocal, {"x": 1}, "another")
     assert "another udulib" in error
@@ -207,6 +221,8 @@ def nested():
         (reciprocal, [3], "a setting is a dict of keyword arguments; got 3"),
         (reciprocal, [{"x": object()}], "a setting holds numbers, texts"),
         (reciprocal, [{"x": np.array([object()])}], "a setting holds numbers, texts"),
+        (reciprocal, [{"x": np.ma.array([1.0], mask=[True])}], "a setting holds numbers, texts"),
+        (module_with("KEPT = object()\ndef work(x): return KEPT"), [{"x": 1}], "work uses KEPT, whose content cannot"),
         (closed_over(3), [{"x": 1}], "uses no variables around it was wanted; got .*add"),
         (lambda x: x, [{"x": 1}], "written with def"),
         (ul.UDU, [{"rank": 1}], "written with def"),

@@ -16,7 +16,7 @@ import numpy as np
 
 from udulib.descent import descend
 from udulib.errors import InputError
-from udulib.inputs import positive_array
+from udulib.inputs import positive_array, whole_number
 from udulib.models import UDU
 from udulib.problems import Completion
 from udulib.radius import bias_strength, expected_shrink, largest_step
@@ -107,7 +107,8 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
     Raises
     ------
     InputError
-        A problem of another kind, truths whose singular values differ, axes that are not positive.
+        A problem of another kind, truths whose singular values differ, axes that are not positive, a rank not above
+        that of the truths.
 
     Examples
     --------
@@ -126,11 +127,15 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
     if not np.allclose(spectra, spectra[0]):
         raise InputError("all problems of an atlas have the same singular values; pass spectrum to planted_completion")
     s, k = spectra[0], spectra.shape[-1]
+    rank = whole_number("rank", problem.shape[0] if rank is None else rank, 1)
+    if rank <= k:
+        raise InputError(f"a tail shows only beyond the true rank: rank is above {k}; got {rank}")
+    iterations = whole_number("iterations", iterations, 1)
     axes = [np.atleast_1d(positive_array("an axis", axis)) for axis in (strengths, d_inits, init_scales, step_sizes)]
     kappa, delta, xi, step = (axis[(..., *[None] * (4 - i))] for i, axis in enumerate(axes))  # (n, 1 ...)
     alpha = np.cbrt(bias_strength(s, 1.0) / kappa)  # (K, 1, 1, 1, 1)
     eta = step * largest_step(s, alpha, _fullest(problem), delta * alpha)  # (K, D, 1, H, problems)
-    model = UDU(rank=problem.shape[0] if rank is None else rank, radius=alpha)
+    model = UDU(rank=rank, radius=alpha)
     late = [iterations - 1, iterations] if iterations > 1 else [iterations]
     grid = np.unique([*np.geomspace(10, iterations, 24).round().astype(int).clip(1, iterations), *late])
     trace = descend(

@@ -60,7 +60,7 @@ class _Model:
         shrink = 0.0
         for name in factors.keys() - {"D"}:
             size = _frobenius(factors[name])  # (*,)
-            c = radius / torch.maximum(size, radius)
+            c = torch.where(size.isfinite(), radius / torch.maximum(size, radius), torch.nan)  # an overflow shows
             factors[name] *= c[..., None, None]
             shrink = shrink - torch.log(c)
         return factors, shrink
@@ -83,12 +83,14 @@ class _Model:
         >>> bool(UDU(rank=2, radius=1.0).is_feasible({"U": np.eye(2), "D": np.ones(2)}))
         False
         """
-        inside = np.isfinite(factors["U"]).all(axis=(-2, -1))
+        inside = True
         for name in self.names:
+            dims = -1 if name == "D" else (-2, -1)
+            inside = inside & np.isfinite(factors[name]).all(axis=dims)
             if name == "D":
-                inside = inside & (factors["D"] >= 0).all(axis=-1)
+                inside = inside & (factors["D"] >= 0).all(axis=dims)
             else:
-                inside = inside & (np.linalg.norm(factors[name], axis=(-2, -1)) <= np.asarray(self.radius) * (1 + tol))
+                inside = inside & (np.linalg.norm(factors[name], axis=dims) <= np.asarray(self.radius) * (1 + tol))
         return inside
 
 

@@ -144,6 +144,8 @@ def _values(A):
 
 def _checked(s):
     s = np.asarray(s, dtype=float)
-    if np.isnan(s).any():
-        raise InputError("s holds NaN: a diverged run has no rank; select the others by trace.status != 'diverged'")
+    if not np.isfinite(s).all():
+        raise InputError(
+            "s holds NaN or infinity: a diverged run has no rank; select the others by trace.status != 'diverged'"
+        )
     return s

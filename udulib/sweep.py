@@ -97,8 +97,8 @@ def run(function, settings, executor=None, *, store="sweep", progress=True):
     Raises
     ------
     InputError
-        A function that other processes cannot import or that depends on variables around it; a setting that is no
-        dict, or holds something whose content cannot be told.
+        A function that other processes cannot import or that depends on variables of a function around it; a setting
+        that is no dict; a setting, or a variable of the function's module, whose content cannot be told.
 
     Examples
     --------
@@ -246,7 +246,7 @@ def _content(value):
         return f"class {value.__module__}.{value.__qualname__}"
     if isinstance(value, torch.Tensor):
         return f"tensor {_content(value.numpy(force=True))}"
-    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject and not np.ma.isMaskedArray(value):
         digest = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
         return f"array {value.dtype.str} {value.shape} {digest}"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
@@ -266,15 +266,36 @@ def _content(value):
     )
 
 
-def _content_of_function(function):
+def _content_of_function(function, seen=()):
+    """A text that tells a function from every other one, with what it uses of its module: values, other functions."""
     if isinstance(function, functools.partial):
         return f"partial {_content_of_function(function.func)} {_content([function.args, function.keywords])}"
     if inspect.isbuiltin(function):
         return f"function {function.__module__}.{function.__qualname__}"
     if not inspect.isfunction(function) or function.__closure__ or function.__name__ == "<lambda>":
         raise InputError(f"a function written with def that uses no variables around it was wanted; got {function!r}")
-    parts = inspect.getsource(function), function.__defaults__, function.__kwdefaults__
-    return f"function {function.__module__}.{function.__qualname__} {_content(parts)}"
+    try:
+        source = inspect.getsource(function)
+    except OSError:
+        raise InputError(f"{function.__qualname__} has no source to tell it by; put it in a file or a notebook") from None
+    seen = (*seen, function)
+    parts = [_content([source, function.__defaults__, function.__kwdefaults__])]
+    for name, value in sorted(inspect.getclosurevars(function).globals.items()):
+        if inspect.isfunction(value) and value.__module__ == function.__module__ and value not in seen:
+            parts.append(f"{name} {_content_of_function(value, seen)}")
+        elif not callable(value) and not inspect.ismodule(value):
+            parts.append(f"{name} {_content_around(function, name, value)}")
+    return f"function {function.__module__}.{function.__qualname__} {' '.join(parts)}"
+
+
+def _content_around(function, name, value):
+    try:
+        return _content(value)
+    except InputError:
+        raise InputError(
+            f"{function.__qualname__} uses {name}, whose content cannot be told ({type(value).__name__}); make it in "
+            "the function, or pass it as a setting"
+        ) from None
 
 
 def _check_importable(function):
