@@ -245,6 +245,10 @@ U3 = np.ones((20, 3))
             {"step_size": [0.1, 0.2], "seed": [1, 2, 3]},
             r"broadcast like NumPy arrays; got step_size \(2,\), seed \(3,\)",
         ),
+        ({"record": None}, "record is a tuple"),
+        ({"record_at": 5}, "record_at is increasing whole numbers"),
+        ({"start": [U3]}, "start for UDU is a dict"),
+        ({"monitor": 3}, "monitor is a dict of problems"),
         ({"monitor": {"other": ul.Completion([0], [0], [1.0], (3, 3), symmetric=True)}}, "the same X"),
     ],
 )
@@ -252,6 +256,12 @@ def test_descend_refuses(planted, change, message):
     problem, _ = planted
     with pytest.raises(ul.InputError, match=message):
         ul.descend(problem, ul.UDU(3), **{"step_size": 0.1, "iterations": 10, **change})
+
+
+@pytest.mark.parametrize("swap", [lambda p: (ul.UDU(3), p), lambda p: (p, ul.UDU), lambda p: (np.eye(3), ul.UDU(3))])
+def test_descend_takes_a_problem_and_a_model(planted, swap):
+    with pytest.raises(ul.InputError, match="descend takes a problem and a model of it"):
+        ul.descend(*swap(planted[0]), step_size=0.1, iterations=10)
 
 
 def test_symmetric_models_refuse_rectangular_problems():

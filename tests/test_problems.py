@@ -167,6 +167,7 @@ E0 = {"rows": [0, 1], "cols": [1, 1], "values": [1.0, 2.0], "shape": (2, 2)}
         ({"shape": (2, 3), "symmetric": True}, "square"),
         ({"shape": (2, 0)}, "at least 1"),
         ({"shape": (2, 2, 2)}, "rows, columns"),
+        ({"shape": 2}, "rows, columns"),
     ],
 )
 def test_completion_refuses(change, message):
@@ -199,6 +200,7 @@ def test_sensing_refuses(matrices, b, symmetric, message):
         ({"spectrum": (1.0,)}, "2 value"),
         ({"spectrum": (1.0, -1.0)}, "above zero"),
         ({"noise": -0.1}, "at least zero"),
+        ({"noise": [0.1, 0.2]}, "one number"),
         ({"seed": -1}, "non-negative"),
         ({"seed": [[1]]}, "sequence of integers"),
         ({"d": (3, 4, 5)}, "rows, columns"),

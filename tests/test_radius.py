@@ -179,6 +179,8 @@ def test_the_rule_asks_of_udv_what_makes_it_that_udu(monkeypatch):
         (lambda p: radius.suggest_radius(p, seed=-1), "seed"),
         (lambda p: radius.bias_strength([1.0, -1.0], 1.0), "singular_values"),
         (lambda p: radius.bias_strength(1.0, 1.0), "dimension"),
+        (lambda p: radius.largest_step(3.0, 1.0, 0.5), "dimension"),
+        (lambda p: radius.expected_shrink([], 1.0, 1.0), "dimension"),
         (lambda p: radius.expected_shrink([1.0], 0.0, 1.0), "radius"),
         (lambda p: radius.largest_step([1.0], 1.0, 0.0), "density"),
     ],

@@ -196,6 +196,11 @@ def test_functions_that_call_each_other_have_a_content():
     assert "x - 1" in sweep._content_of_function(module_with(text))
 
 
+def test_an_axis_is_a_sequence():
+    with pytest.raises(ul.InputError, match=r"seed=5 \(write seed=\[5\]\)"):
+        sweep.grid(seed=5)
+
+
 def test_a_worker_with_another_udulib_is_found_out():
     _, error = sweep._attempt(reciprocal, {"x": 1}, "another")
     assert "another udulib" in error

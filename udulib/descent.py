@@ -1,6 +1,7 @@
 """The one loop: projected gradient descent on the factors of X, for a whole batch of runs at once."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from udulib import kernels
 from udulib.errors import InputError
 from udulib.inputs import broadcast_shape, finite_array, positive_array, torch_device, torch_dtype, whole_number
+from udulib.models import Model
+from udulib.problems.base import Problem
 from udulib.spectra import product, singular_values
 from udulib.streams import generator, seeds_array
 
@@ -171,6 +174,11 @@ def descend(
     >>> trace.status.tolist(), ul.numerical_rank(trace.singular_values, rtol=1e-3).tolist()
     (['finished', 'finished'], [3, 3])
     """
+    if not isinstance(problem, Problem) or not isinstance(model, Model):
+        raise InputError(
+            "descend takes a problem and a model of it, such as Completion(...) and UDU(rank=20); got "
+            f"{_described(problem)} and {_described(model)}"
+        )
     model.check(problem)
     iterations = whole_number("iterations", iterations, 1)
     device, dtype = torch_device(device), torch_dtype(dtype, problem.is_complex)
@@ -225,6 +233,10 @@ def descend(
         final = problem.objective(*(factors.get(name) for name in "UDV"))
         status = _status(final, previous, factors, problem)
     return recorder.trace(final, factors, status, stepper.engine)
+
+
+def _described(value):
+    return f"the class {value.__name__}" if isinstance(value, type) else f"one of type {type(value).__name__}"
 
 
 class _Loop:
@@ -282,8 +294,7 @@ class _Recorder:
     """Collects what a trace holds, on the CPU."""
 
     def __init__(self, record, monitor):
-        unknown = set(record) - set(RECORDS)
-        if isinstance(record, str) or unknown:
+        if not isinstance(record, (tuple, list, set)) or set(record) - set(RECORDS):
             raise InputError(f"record is a tuple out of {RECORDS}; got {record!r}")
         self.record, self.watched = record, monitor
         self.iteration, self.rows = [], []
@@ -329,7 +340,7 @@ def _grid(record_at, iterations):
     if record_at is None:
         count = max(2, int(PER_DECADE * np.log10(iterations)) + 1)
         return frozenset(np.unique(np.geomspace(1, iterations, count).round().astype(int)).tolist())
-    grid = np.asarray(record_at, dtype=None if len(record_at) else int)
+    grid = np.asarray(record_at, dtype=None if np.size(record_at) else int)
     if (
         grid.ndim != 1
         or grid.dtype.kind not in "iu"
@@ -343,8 +354,9 @@ def _grid(record_at, iterations):
 
 def _checked_start(start, model, problem):
     sizes = model.sizes(problem)
-    if set(start) != set(sizes):
-        raise InputError(f"start for {type(model).__name__} holds exactly {list(sizes)}; got {list(start)}")
+    if not isinstance(start, Mapping) or set(start) != set(sizes):
+        came = list(start) if isinstance(start, Mapping) else type(start).__name__
+        raise InputError(f"start for {type(model).__name__} is a dict that holds exactly {list(sizes)}; got {came}")
     checked = {}
     for name, size in sizes.items():
         array = finite_array(f"start[{name!r}]", start[name])
@@ -359,6 +371,8 @@ def _checked_start(start, model, problem):
 
 
 def _checked_monitor(monitor, problem):
+    if not isinstance(monitor, Mapping) or not all(isinstance(other, Problem) for other in monitor.values()):
+        raise InputError(f'monitor is a dict of problems, such as {{"validation": held_out}}; got {monitor!r}')
     for name, other in monitor.items():
         if (other.shape, other.symmetric, other.is_complex) != (problem.shape, problem.symmetric, problem.is_complex):
             raise InputError(

@@ -16,7 +16,9 @@ from udulib.inputs import positive_array, whole_number
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
+    """What the four models have in common."""
+
     rank: int
 
     names: ClassVar[tuple]  # the factors, in the order of the problem's gradient(U, D, V)
@@ -95,7 +97,7 @@ class _Model:
 
 
 @dataclass(frozen=True)
-class BM(_Model):
+class BM(Model):
     r"""Burer-Monteiro: :math:`\min_U \tfrac12\|\mathcal A(U U^\top) - b\|^2` over :math:`U \in \mathbb R^{d \times r}`.
 
     The step is :math:`U \leftarrow U - 2\eta\,\nabla f(UU^\top)\,U` (paper, equations 2 and 3). For complex problems
@@ -122,7 +124,7 @@ class BM(_Model):
 
 
 @dataclass(frozen=True)
-class UV(_Model):
+class UV(Model):
     r"""Two factors: :math:`\min_{U,V} \tfrac12\|\mathcal A(U V^\top) - b\|^2`, the rectangular Burer-Monteiro.
 
     The step is :math:`U \leftarrow U - \eta\,G V`, :math:`V \leftarrow V - \eta\,G^\top U` with
@@ -149,7 +151,7 @@ class UV(_Model):
 
 
 @dataclass(frozen=True)
-class _Balls(_Model):
+class _Balls(Model):
     radius: float = 1.0
 
     def __post_init__(self):

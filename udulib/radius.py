@@ -60,9 +60,7 @@ def bias_strength(singular_values, radius):
     >>> round(float(bias_strength([3.0, 2.0, 1.0], radius=1.0)), 2)
     10.39
     """
-    s = positive_array("singular_values", singular_values)
-    if not s.ndim:
-        raise InputError("singular_values is an array with at least one dimension; got a number")
+    s = _checked(singular_values)
     return np.sqrt(s.shape[-1]) * s.sum(axis=-1) / positive_array("radius", radius) ** 3
 
 
@@ -94,7 +92,7 @@ def expected_shrink(singular_values, radius, d_init):
     >>> round(float(expected_shrink([3.0, 2.0, 1.0], radius=1.0, d_init=1.0)))
     105
     """
-    k = np.shape(singular_values)[-1]
+    k = _checked(singular_values).shape[-1]
     start = positive_array("d_init", d_init, allow_zero=True) / positive_array("radius", radius)
     return np.maximum(bias_strength(singular_values, radius) ** 2 - k * start**2, 0.0)
 
@@ -131,7 +129,7 @@ def expected_wait(singular_values, radius, d_init, step_size, share):
     >>> float(expected_wait([2.0, 1.0], radius=1.0, d_init=1.0, step_size=0.1, share=0.5))
     30.0
     """
-    s = positive_array("singular_values", singular_values)
+    s = _checked(singular_values)
     d_init, rate = positive_array("d_init", d_init), positive_array("step_size", step_size)
     rate = 2 * rate * d_init * positive_array("share", share) * s[..., -1]
     before = s[..., :-1]
@@ -169,10 +167,17 @@ def largest_step(singular_values, radius, density, d_init=0.0):
     >>> round(float(largest_step([3.0, 2.0, 1.0], radius=1.0, density=0.2)), 3)
     0.139
     """
-    s = positive_array("singular_values", singular_values)
+    s = _checked(singular_values)
     alpha, p = positive_array("radius", radius), positive_array("density", density)
     weight = np.maximum(s.sum(axis=-1) / alpha**2, positive_array("d_init", d_init, allow_zero=True))
     return 1 / (2 * p * s[..., 0] * weight)
+
+
+def _checked(singular_values):
+    s = positive_array("singular_values", singular_values)
+    if not s.ndim or not s.shape[-1]:
+        raise InputError(f"singular_values is an array of one or more in its last dimension; got shape {s.shape}")
+    return s
 
 
 @dataclass(frozen=True)

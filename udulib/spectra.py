@@ -48,8 +48,9 @@ def singular_values(U, D=None, V=None):
     >>> singular_values(np.eye(3), np.array([3.0, 2.0, 0.0]))
     array([3., 2., 0.])
     """
+    U = np.asarray(U)
     root = np.ones(U.shape[-1]) if D is None else _root(np.asarray(D, dtype=float))  # (*, r)
-    left = _triangle(np.asarray(U) * root[..., None, :])  # (*, min(d, r), r)
+    left = _triangle(U * root[..., None, :])  # (*, min(d, r), r)
     if V is None:
         with np.errstate(over="ignore"):  # of a run that diverges
             s = _values(left) ** 2

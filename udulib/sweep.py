@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,27 +58,35 @@ class Sweep:
 def grid(**axes):
     """Every combination of the axes, as a list of settings; the last axis varies fastest.
 
+    Raises
+    ------
+    InputError
+        An axis that is no sequence.
+
     Examples
     --------
     >>> grid(radius=[1.0, 2.0], seed=range(2))
     [{'radius': 1.0, 'seed': 0}, {'radius': 1.0, 'seed': 1}, {'radius': 2.0, 'seed': 0}, {'radius': 2.0, 'seed': 1}]
     """
+    for name, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise InputError(f"an axis is a sequence of values; got {name}={values!r} (write {name}=[{values!r}])")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
 def run(function, settings, executor=None, *, store="sweep", progress=True):
     r"""Call ``function(**setting)`` for each setting, and keep each result as soon as it is there.
 
-    A result is kept under the content of what made it: the function's text, its setting, and the code of udulib. A
-    sweep that is run again, because it was killed or has new settings, computes only what is not there yet. An error
-    in one setting is reported, and the others go on.
+    A result is kept under the content of what made it: the function's text, the variables and functions of its module
+    that it uses, its setting, and the code of udulib. A sweep that is run again, because it was killed or has new
+    settings, computes only what is not there yet. An error in one setting is reported, and the others go on.
 
     Parameters
     ----------
     function : callable
         A function at the top level of a module, where other processes can import it, or a ``functools.partial`` of
-        one. Its results must be picklable. Functions that it calls, udulib's apart, are not part of the content: after
-        a change in them take another store.
+        one. Its results must be picklable. What it calls in other modules, udulib apart, is not part of the content:
+        after a change there take another store.
     settings : sequence of dict
         Keyword arguments: numbers, texts, None, paths, arrays, models, classes, and tuples, lists and dicts of such.
         :func:`grid` makes all combinations.
@@ -277,7 +286,7 @@ def _content_of_function(function, seen=()):
     try:
         source = inspect.getsource(function)
     except OSError:
-        raise InputError(f"{function.__qualname__} has no source to tell it by; put it in a file or a notebook") from None
+        raise InputError(f"{function.__qualname__} has no source to tell it by; write it in a file") from None
     seen = (*seen, function)
     parts = [_content([source, function.__defaults__, function.__kwdefaults__])]
     for name, value in sorted(inspect.getclosurevars(function).globals.items()):

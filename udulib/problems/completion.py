@@ -51,9 +51,9 @@ class Completion(Problem):
     is_complex = False
 
     def __init__(self, rows, cols, values, shape, symmetric=False):
-        self.shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
-        if len(self.shape) != 2:
+        if np.shape(shape) != (2,):
             raise InputError(f"shape is (rows, columns); got {shape!r}")
+        self.shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
         if symmetric and self.shape[0] != self.shape[1]:
             raise InputError(f"a symmetric problem is square; got shape {self.shape} (leave out symmetric=True)")
         self.symmetric = bool(symmetric)

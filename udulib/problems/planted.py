@@ -159,7 +159,7 @@ def _truth(shape, symmetric, rank, spectrum, rng):
         left, values, right = np.linalg.svd(S @ T.T)
         P, Q = P @ left, Q @ right.T
     else:
-        values = np.sort(positive_array("spectrum", spectrum))[::-1]
+        values = np.sort(np.atleast_1d(positive_array("spectrum", spectrum)))[::-1]
         if values.shape != (rank,):
             raise InputError(f"spectrum holds {rank} value(s), one for each rank; got {spectrum!r}")
     return {"U": P, "D": values} if symmetric else {"U": P, "D": values, "V": Q}
@@ -178,7 +178,9 @@ def _entries(factors, rows, cols):
 
 
 def _with_noise(values, noise, rng):
-    level = float(positive_array("noise", noise, allow_zero=True))
+    level = positive_array("noise", noise, allow_zero=True)
+    if level.ndim:
+        raise InputError(f"noise is one number; got {noise!r}")
     return values + level * np.sqrt(np.mean(values**2)) * rng.standard_normal(values.shape)
 
 
