@@ -1,6 +1,8 @@
 """The adapter: zero at the start, the same function through every door, and no door that is silently wrong."""
 
+import copy
 import importlib
+import io
 import json
 
 import numpy as np
@@ -200,6 +202,33 @@ def test_merge_in_half_precision_is_exact_to_that_precision(model, ids):
     assert torch.equal(layer.base.weight, wanted.half())
     lora.unmerge(model)
     assert torch.equal(layer.base.weight, before)
+
+
+def test_a_state_dict_is_refused_while_merged(model, ids):
+    """Saved, the change would count twice, in the weights and beside them; loaded, the adapter would not count."""
+    fresh = decoder()
+    lora.add(fresh, ["q_proj", "v_proj"], rank=6)
+    state = {name: tensor.clone() for name, tensor in trained(model, ids, scaling=1.0).state_dict().items()}
+    wanted = output(model, ids)
+    lora.merge(model)
+    with pytest.raises(InputError, match=r"'default' is merged into model\.layers.*: unmerge or remove it first"):
+        model.state_dict()
+    with pytest.raises(InputError, match="unmerge or remove it first"):
+        model.load_state_dict(state)
+    lora.unmerge(model)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(output(fresh, ids), wanted)
+
+
+def test_a_merged_model_is_copied_and_pickled_whole(model, ids):
+    wanted = output(trained(model, ids), ids)
+    lora.merge(model)
+    torch.save(model, file := io.BytesIO())
+    file.seek(0)
+    for again in (copy.deepcopy(model), torch.load(file, weights_only=False)):
+        assert torch.equal(output(again, ids), output(model, ids))
+        lora.unmerge(again)
+        assert torch.equal(output(again, ids), wanted)
 
 
 # Cuts -----------------------------------------------------------------------------------------------------------------

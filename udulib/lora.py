@@ -153,6 +153,22 @@ class AdaptedLinear(nn.Module):
         self.base.weight.copy_(sum(changes, original.to(wide)))
         self.merged, self.original = tuple(names), original if names else None
 
+    def _save_to_state_dict(self, destination, prefix, *rest):
+        self._refuse_merged(prefix)
+        super()._save_to_state_dict(destination, prefix, *rest)
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        self._refuse_merged(prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _refuse_merged(self, prefix):
+        """A state dict does not say whether the weights hold the changes."""
+        if self.merged:
+            raise InputError(
+                f"a state dict keeps adapters beside the weights; {', '.join(map(repr, self.merged))} is merged into "
+                f"{prefix.rstrip('.') or 'the layer'}: unmerge or remove it first"
+            )
+
 
 def _kind(layer):
     return {"device": layer.weight.device, "dtype": layer.weight.dtype}
@@ -230,7 +246,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
 def merge(model, name="default"):
     """Add an adapter's change to the weights of its layers, in place: the model then costs what the base costs.
 
-    The weights before are kept beside, so that `unmerge` gives them back bit by bit; `remove` drops them.
+    The weights before are kept beside, so that `unmerge` gives them back bit by bit; `remove` drops them. Until one of
+    the two is called, the model refuses ``state_dict`` and ``load_state_dict``, which do not know of the merge.
 
     Parameters
     ----------
