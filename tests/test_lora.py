@@ -71,6 +71,12 @@ def assert_same(got, wanted, rtol=1e-5):
     assert (got - wanted).abs().max() <= rtol * wanted.abs().max()
 
 
+def nested():
+    """Three linear layers; the name of the first is the end of the others'."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4)))
+
+
 def delta(model, layer, name="default"):
     return lora.adapted_layers(model, name)[layer].adapters[name].delta().detach()
 
@@ -331,6 +337,18 @@ def test_export_is_ordinary_lora_for_peft(model, ids, tmp_path, cut, radius):
     assert config["peft_type"] == "LORA" and max(ranks.values()) == config["r"]
     A = loaded.base_model.model.model.layers[0].self_attn.v_proj.lora_A["default"].weight
     assert len(A) == ranks["model.layers.0.self_attn.v_proj"]
+
+
+def test_export_keeps_to_layers_whose_names_are_ends_of_others(tmp_path):
+    """peft looks for the end of a name, and takes the first that fits."""
+    pairs = {"0": (torch.ones(1, 4), torch.ones(4, 1)), "1.0": (torch.ones(2, 4), torch.ones(4, 2))}
+    lora.write_lora(pairs, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(nested(), tmp_path)
+    plain, x = nested(), torch.randn(5, 4)
+    for layer, (A, B) in pairs.items():
+        plain.get_submodule(layer).weight.data += B @ A
+    assert_same(loaded(x), plain(x))
+    assert type(loaded.base_model.model[2][0]) is nn.Linear
 
 
 def test_the_map_to_lora(model, ids, tmp_path):

@@ -27,6 +27,7 @@ import contextlib
 import difflib
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -721,6 +722,7 @@ def write_lora(pairs, folder, base=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     ranks = {layer: len(A) for layer, (A, _) in pairs.items()}
+    patterns = {f"^{re.escape(layer)}": rank for layer, rank in ranks.items()}  # whole names: peft would take ends
     tensors = {}
     for layer, (A, B) in pairs.items():
         tensors[f"base_model.model.{layer}.lora_A.weight"] = _plain(A)
@@ -728,11 +730,11 @@ def write_lora(pairs, folder, base=None):
     config = {
         "peft_type": "LORA",
         "base_model_name_or_path": base or None,
-        "target_modules": list(pairs),
+        "target_modules": "|".join(map(re.escape, pairs)),
         "r": max(ranks.values()),
         "lora_alpha": max(ranks.values()),  # so that its scaling alpha / r is 1
-        "rank_pattern": ranks,
-        "alpha_pattern": ranks,
+        "rank_pattern": patterns,
+        "alpha_pattern": patterns,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
