@@ -12,7 +12,7 @@ from torch import nn
 
 from udulib import lora
 from udulib.errors import InputError
-from udulib.nn import attach, feasible
+from udulib.nn import attach, diagnose, feasible
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -297,6 +297,12 @@ def test_a_cut_adapter_trains_on(model, ids):
     first.backward()
     optimizer.step()
     assert model(ids, labels=ids).loss < first
+
+
+def test_a_cut_adapter_is_diagnosed_at_its_new_rank(model, ids):
+    lora.cut(trained(model, ids), rank=2)
+    for found in diagnose(model).values():
+        assert found.hidden == len(found.contributions) == 2
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class _Change:
                 old = getattr(self, letter)
                 old.data = factor.detach().to(old.device, old.dtype).clone()
                 old.grad = None
+        self.hidden = self.rank  # what `udulib.nn` calls it
         return self
 
     @property
@@ -477,6 +478,8 @@ def cut(model, *, rank=None, energy=None, of="product", name="default"):
     Notes
     -----
     A cut UDV adapter keeps to its balls: what U and V have too much of goes into D.
+
+    To train on, make a new optimizer, and attach it again: an old one has averages of the old shapes and would fail.
 
     Examples
     --------
