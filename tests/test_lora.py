@@ -158,6 +158,24 @@ def test_attention_that_reads_the_weight_sees_the_adapter():
     assert_same(attention(x, x, x)[0], adapted)
 
 
+def test_a_whole_name_is_that_layer_alone_and_an_end_is_all_of_them():
+    assert lora.add(nested(), ["0"], rank=2) == ("0",)
+    assert lora.add(nn.Sequential(nested()), ["0.0", "1.0"], rank=2) == ("0.0", "0.1.0")
+    assert lora.add(nn.ModuleDict({"a": nested()}), ["0"], rank=2) == ("a.0", "a.1.0", "a.2.0")
+
+
+def test_an_adapter_has_no_layers_to_adapt():
+    """What is inside an adapted layer is no target: a second adapter goes beside the first."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    lora.add(model, ["1.0"], rank=2)
+    for target in ("base", "1.0.base", "default"):
+        with pytest.raises(InputError, match=f"no layer is called '{target}'.* The linear layers end in 0$"):
+            lora.add(model, [target], rank=2, name="second")
+    with pytest.raises(InputError, match="no layer is called 'base'"):
+        lora.add(model[1][0], ["base"], rank=2, name="second")
+    assert lora.add(nn.ModuleDict({"base": nn.Linear(4, 4)}), ["base"], rank=2) == ("base",)
+
+
 # Merge and unmerge ----------------------------------------------------------------------------------------------------
 
 
@@ -525,6 +543,9 @@ def test_peft_variant_bad_input(lora_peft, model):
         (["q_proj"], {"radius": 0}, "radius is a number above zero"),
         (["q_proj"], {"radius": float("nan")}, "radius is a number above zero"),
         (["q_proj"], {"scaling": -1.0}, "scaling is a number above zero"),
+        (["q_proj"], {"radius": "1"}, "radius is a number above zero"),
+        (None, {}, "names of layers, or their ends; got None"),
+        (5, {}, "names of layers, or their ends; got 5"),
         (["q_proj"], {"name": "a.b"}, "a word without dots"),
         (["q_proj"], {"seed": -1}, "seed"),
     ],
@@ -562,6 +583,14 @@ def test_a_shared_weight_is_refused():
     linear = nn.Linear(4, 4)
     with pytest.raises(InputError, match="shared with another layer"):
         lora.add(nn.Sequential(linear, linear), ["0"], rank=2)
+
+
+def test_what_is_no_model_or_no_name_is_refused(model):
+    for call in (lambda: lora.add("a", ["q_proj"], 2), lambda: lora.merge("a"), lambda: lora.spectra("a")):
+        with pytest.raises(InputError, match=r"a torch\.nn\.Module was wanted; got str"):
+            call()
+    with pytest.raises(InputError, match=r"no adapter \['default'\]; it has none"):
+        lora.merge(model, ["default"])
 
 
 def test_states_that_do_not_fit_are_refused(model, ids, tmp_path):
@@ -620,3 +649,14 @@ def test_files_that_do_not_fit_are_refused(model, ids, tmp_path):
         lora.load(nn.Sequential(nn.Linear(2, 2)), tmp_path / "mine.safetensors")
     with pytest.raises(InputError, match="has an adapter 'default' already"):
         lora.load(model, tmp_path / "mine.safetensors")
+
+
+def test_a_file_is_loaded_on_the_model_whose_names_it_has(tmp_path):
+    """By the end of a name it would be put beside the layer, or on a wrong one."""
+    inner = nested()
+    lora.add(inner, ["0"], rank=2)
+    lora.save(inner, tmp_path / "mine.safetensors")
+    assert lora.load(nested(), tmp_path / "mine.safetensors") == ("0",)
+    for outer in (nn.ModuleDict({"a": nn.Sequential(nn.Linear(4, 4))}), nn.ModuleDict({"a": nested()})):
+        with pytest.raises(InputError, match=r"'0' is wanted under its whole name; here it is the end of a\.0"):
+            lora.load(outer, tmp_path / "mine.safetensors")

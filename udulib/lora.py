@@ -29,6 +29,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     ----------
     model : torch.nn.Module
     targets : str or sequence of str
-        Names of layers, whole (``"encoder.layer.5.attention.self.query"``) or their end (``"query"``: all of them).
+        Names of layers, whole (``"encoder.layer.5.attention.self.query"``: that layer alone) or, where no part of the
+        model has this whole name, their end (``"query"``: all of them).
     rank : int, from 1 to the smaller side of each layer
         Columns r of U and V. The paper takes 64.
     radius : float, above 0, or None, default 1.0
@@ -357,8 +359,8 @@ def adapted_layers(model, name="default"):
     >>> adapted_layers(model)["0"].adapters["default"]
     UDVAdapter(rank=4, radius=1, scaling=1)
     """
-    every = {layer: module for layer, module in model.named_modules() if isinstance(module, AdaptedLinear)}
-    found = {layer: module for layer, module in every.items() if name in module.adapters}
+    every = {layer: module for layer, module in _modules(model).items() if isinstance(module, AdaptedLinear)}
+    found = {layer: module for layer, module in every.items() if name in list(module.adapters)}  # a list: for any name
     if not found:
         there = sorted({other for module in every.values() for other in module.adapters})
         raise InputError(f"the model has no adapter {name!r}; it has {', '.join(there) or 'none'}: see lora.add")
@@ -633,8 +635,12 @@ def load(model, file, name="default"):
     layers, factors = {}, {}
     for layer, said in json.loads(metadata["layers"]).items():
         U, D, V = factors[layer] = tuple(tensors[f"{layer}.{letter}"] for letter in "UDV")
-        (found,) = _found(model, [layer])
-        linear = layers[layer] = _checked(model, found, len(D), name)
+        if (found := _found(model, [layer])) != [layer]:
+            raise InputError(
+                f"{layer!r} is wanted under its whole name; here it is the end of {', '.join(found)}: give the part of "
+                "the model that the adapter was saved from"
+            )
+        linear = layers[layer] = _checked(model, layer, len(D), name)
         if (len(U), len(V)) != (linear.out_features, linear.in_features):
             raise InputError(
                 f"{layer} was {len(U)} x {len(V)}; here it is {linear.out_features} x {linear.in_features}"
@@ -812,19 +818,31 @@ def _probe(layer):
     return float((W * fixed).sum() / torch.linalg.vector_norm(W).clamp(min=1e-300))
 
 
-def _found(model, targets):
+def _modules(model):
     if not isinstance(model, nn.Module):
         raise InputError(f"a torch.nn.Module was wanted; got {type(model).__name__}")
-    targets = [targets] if isinstance(targets, str) else list(targets)
-    if not targets or not all(isinstance(target, str) and target for target in targets):
-        raise InputError(f"targets are names of layers; got {targets!r}")
-    names = [name for name, module in model.named_modules() if name and not isinstance(module, UDVFactors)]
+    return dict(model.named_modules())
+
+
+def _places(model):
+    """The parts of a model by their names, without what is inside adapted layers."""
+    modules = _modules(model)
+    inside = tuple(f"{name}.".lstrip(".") for name, module in modules.items() if isinstance(module, AdaptedLinear))
+    return {name: module for name, module in modules.items() if name and not name.startswith(inside)}
+
+
+def _found(model, targets):
+    places = _places(model)
+    names = [targets] if isinstance(targets, str) or not isinstance(targets, Iterable) else list(targets)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"targets are names of layers, or their ends; got {targets!r}")
     found = {}
-    for target in targets:
-        fits = [name for name in names if name == target or name.endswith(f".{target}")]
+    for target in names:
+        fits = [target] if target in places else [place for place in places if place.endswith(f".{target}")]
         if not fits:
-            ends = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-            near = difflib.get_close_matches(target, [*names, *ends], n=3)
+            linear = (place for place, module in places.items() if isinstance(module, nn.Linear | AdaptedLinear))
+            ends = sorted({place.rpartition(".")[2] for place in linear})
+            near = difflib.get_close_matches(target, [*places, *ends], n=3)
             hint = f"; near it are {', '.join(near)}" if near else ""
             raise InputError(
                 f"no layer is called {target!r}{hint}. The linear layers end in {', '.join(ends) or 'none'}"
