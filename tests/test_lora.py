@@ -164,6 +164,16 @@ def test_a_whole_name_is_that_layer_alone_and_an_end_is_all_of_them():
     assert lora.add(nn.ModuleDict({"a": nested()}), ["0"], rank=2) == ("a.0", "a.1.0", "a.2.0")
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    """As for the layer of a network; also through a file."""
+    model = nested()
+    lora.add(model, ["0"], np.int64(2), radius=np.float32(2), scaling=np.int64(1))
+    assert repr(model[0].adapters["default"]) == "UDVAdapter(rank=2, radius=2, scaling=1)"
+    lora.save(model, tmp_path / "mine.safetensors")
+    lora.load(model, tmp_path / "mine.safetensors", "again")
+    assert repr(model[0].adapters["again"]) == repr(model[0].adapters["default"])
+
+
 def test_an_adapter_has_no_layers_to_adapt():
     """What is inside an adapted layer is no target: a second adapter goes beside the first."""
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
@@ -543,10 +553,14 @@ def test_peft_variant_bad_input(lora_peft, model):
         (["q_proj"], {"radius": 0}, "radius is a number above zero"),
         (["q_proj"], {"radius": float("nan")}, "radius is a number above zero"),
         (["q_proj"], {"scaling": -1.0}, "scaling is a number above zero"),
+        (["q_proj"], {"radius": True}, "radius is a number above zero"),
         (["q_proj"], {"radius": "1"}, "radius is a number above zero"),
         (None, {}, "names of layers, or their ends; got None"),
         (5, {}, "names of layers, or their ends; got 5"),
         (["q_proj"], {"name": "a.b"}, "a word without dots"),
+        (["q_proj"], {"name": "keys"}, "none of a ModuleDict's own; 'keys' is one"),
+        (["q_proj"], {"name": "training"}, "none of a ModuleDict's own; 'training' is one"),
+        (["q_proj"], {"name": "forward"}, "none of a ModuleDict's own; 'forward' is one"),
         (["q_proj"], {"seed": -1}, "seed"),
     ],
 )

@@ -30,6 +30,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ class UDVAdapter(_Change, UDVFactors):
 
     def __init__(self, layer, rank, radius, scaling):
         super().__init__(layer.out_features, layer.in_features, rank, radius, **_kind(layer))  # U has a row an output
-        self.scaling = scaling
+        self.scaling = float(scaling)
 
 
 class PlainAdapter(_Change, nn.Module):
@@ -100,7 +101,7 @@ class PlainAdapter(_Change, nn.Module):
         self.U = nn.Parameter(torch.empty(layer.out_features, rank, **_kind(layer)))  # (out, r)
         self.register_buffer("D", torch.empty(rank, **_kind(layer)))  # (r,)
         self.V = nn.Parameter(torch.empty(layer.in_features, rank, **_kind(layer)))  # (in, r)
-        self.scaling = scaling
+        self.scaling = float(scaling)
 
 
 class AdaptedLinear(nn.Module):
@@ -885,13 +886,15 @@ def check_settings(rank, radius, scaling):
     """Refuse a rank, a radius or a scaling that no adapter can have."""
     whole_number("rank", rank, 1)
     for name, value in (("radius", radius), ("scaling", scaling)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
             raise InputError(f"{name} is a number above zero; got {value!r}")
 
 
 def _check_name(name):
     if not isinstance(name, str) or not name or "." in name:
         raise InputError(f"an adapter's name is a word without dots; got {name!r}")
+    if hasattr(nn.ModuleDict(), name):
+        raise InputError(f"an adapter's name is none of a ModuleDict's own; {name!r} is one: give it another")
 
 
 def _check_of(of):
