@@ -1,6 +1,8 @@
 """The adapter: zero at the start, the same function through every door, and no door that is silently wrong."""
 
+import copy
 import importlib
+import io
 import json
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch import nn
 
 from udulib import lora
 from udulib.errors import InputError
-from udulib.nn import attach, feasible
+from udulib.nn import attach, diagnose, feasible
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -67,6 +69,12 @@ def trained(model, ids, steps=3, name="default", **settings):
 def assert_same(got, wanted, rtol=1e-5):
     """Equal relative to the largest entry."""
     assert (got - wanted).abs().max() <= rtol * wanted.abs().max()
+
+
+def nested():
+    """Three linear layers; the name of the first is the end of the others'."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)), nn.Sequential(nn.Linear(4, 4)))
 
 
 def delta(model, layer, name="default"):
@@ -150,6 +158,34 @@ def test_attention_that_reads_the_weight_sees_the_adapter():
     assert_same(attention(x, x, x)[0], adapted)
 
 
+def test_a_whole_name_is_that_layer_alone_and_an_end_is_all_of_them():
+    assert lora.add(nested(), ["0"], rank=2) == ("0",)
+    assert lora.add(nn.Sequential(nested()), ["0.0", "1.0"], rank=2) == ("0.0", "0.1.0")
+    assert lora.add(nn.ModuleDict({"a": nested()}), ["0"], rank=2) == ("a.0", "a.1.0", "a.2.0")
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    """As for the layer of a network; also through a file."""
+    model = nested()
+    lora.add(model, ["0"], np.int64(2), radius=np.float32(2), scaling=np.int64(1))
+    assert repr(model[0].adapters["default"]) == "UDVAdapter(rank=2, radius=2, scaling=1)"
+    lora.save(model, tmp_path / "mine.safetensors")
+    lora.load(model, tmp_path / "mine.safetensors", "again")
+    assert repr(model[0].adapters["again"]) == repr(model[0].adapters["default"])
+
+
+def test_an_adapter_has_no_layers_to_adapt():
+    """What is inside an adapted layer is no target: a second adapter goes beside the first."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))
+    lora.add(model, ["1.0"], rank=2)
+    for target in ("base", "1.0.base", "default"):
+        with pytest.raises(InputError, match=f"no layer is called '{target}'.* The linear layers end in 0$"):
+            lora.add(model, [target], rank=2, name="second")
+    with pytest.raises(InputError, match="no layer is called 'base'"):
+        lora.add(model[1][0], ["base"], rank=2, name="second")
+    assert lora.add(nn.ModuleDict({"base": nn.Linear(4, 4)}), ["base"], rank=2) == ("base",)
+
+
 # Merge and unmerge ----------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +236,33 @@ def test_merge_in_half_precision_is_exact_to_that_precision(model, ids):
     assert torch.equal(layer.base.weight, wanted.half())
     lora.unmerge(model)
     assert torch.equal(layer.base.weight, before)
+
+
+def test_a_state_dict_is_refused_while_merged(model, ids):
+    """Saved, the change would count twice, in the weights and beside them; loaded, the adapter would not count."""
+    fresh = decoder()
+    lora.add(fresh, ["q_proj", "v_proj"], rank=6)
+    state = {name: tensor.clone() for name, tensor in trained(model, ids, scaling=1.0).state_dict().items()}
+    wanted = output(model, ids)
+    lora.merge(model)
+    with pytest.raises(InputError, match=r"'default' is merged into model\.layers.*: unmerge or remove it first"):
+        model.state_dict()
+    with pytest.raises(InputError, match="unmerge or remove it first"):
+        model.load_state_dict(state)
+    lora.unmerge(model)
+    fresh.load_state_dict(model.state_dict())
+    assert torch.equal(output(fresh, ids), wanted)
+
+
+def test_a_merged_model_is_copied_and_pickled_whole(model, ids):
+    wanted = output(trained(model, ids), ids)
+    lora.merge(model)
+    torch.save(model, file := io.BytesIO())
+    file.seek(0)
+    for again in (copy.deepcopy(model), torch.load(file, weights_only=False)):
+        assert torch.equal(output(again, ids), output(model, ids))
+        lora.unmerge(again)
+        assert torch.equal(output(again, ids), wanted)
 
 
 # Cuts -----------------------------------------------------------------------------------------------------------------
@@ -264,6 +327,12 @@ def test_a_cut_adapter_trains_on(model, ids):
     assert model(ids, labels=ids).loss < first
 
 
+def test_a_cut_adapter_is_diagnosed_at_its_new_rank(model, ids):
+    lora.cut(trained(model, ids), rank=2)
+    for found in diagnose(model).values():
+        assert found.hidden == len(found.contributions) == 2
+
+
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
@@ -302,6 +371,18 @@ def test_export_is_ordinary_lora_for_peft(model, ids, tmp_path, cut, radius):
     assert config["peft_type"] == "LORA" and max(ranks.values()) == config["r"]
     A = loaded.base_model.model.model.layers[0].self_attn.v_proj.lora_A["default"].weight
     assert len(A) == ranks["model.layers.0.self_attn.v_proj"]
+
+
+def test_export_keeps_to_layers_whose_names_are_ends_of_others(tmp_path):
+    """peft looks for the end of a name, and takes the first that fits."""
+    pairs = {"0": (torch.ones(1, 4), torch.ones(4, 1)), "1.0": (torch.ones(2, 4), torch.ones(4, 2))}
+    lora.write_lora(pairs, tmp_path)
+    loaded = peft.PeftModel.from_pretrained(nested(), tmp_path)
+    plain, x = nested(), torch.randn(5, 4)
+    for layer, (A, B) in pairs.items():
+        plain.get_submodule(layer).weight.data += B @ A
+    assert_same(loaded(x), plain(x))
+    assert type(loaded.base_model.model[2][0]) is nn.Linear
 
 
 def test_the_map_to_lora(model, ids, tmp_path):
@@ -472,7 +553,14 @@ def test_peft_variant_bad_input(lora_peft, model):
         (["q_proj"], {"radius": 0}, "radius is a number above zero"),
         (["q_proj"], {"radius": float("nan")}, "radius is a number above zero"),
         (["q_proj"], {"scaling": -1.0}, "scaling is a number above zero"),
+        (["q_proj"], {"radius": True}, "radius is a number above zero"),
+        (["q_proj"], {"radius": "1"}, "radius is a number above zero"),
+        (None, {}, "names of layers, or their ends; got None"),
+        (5, {}, "names of layers, or their ends; got 5"),
         (["q_proj"], {"name": "a.b"}, "a word without dots"),
+        (["q_proj"], {"name": "keys"}, "none of a ModuleDict's own; 'keys' is one"),
+        (["q_proj"], {"name": "training"}, "none of a ModuleDict's own; 'training' is one"),
+        (["q_proj"], {"name": "forward"}, "none of a ModuleDict's own; 'forward' is one"),
         (["q_proj"], {"seed": -1}, "seed"),
     ],
 )
@@ -509,6 +597,14 @@ def test_a_shared_weight_is_refused():
     linear = nn.Linear(4, 4)
     with pytest.raises(InputError, match="shared with another layer"):
         lora.add(nn.Sequential(linear, linear), ["0"], rank=2)
+
+
+def test_what_is_no_model_or_no_name_is_refused(model):
+    for call in (lambda: lora.add("a", ["q_proj"], 2), lambda: lora.merge("a"), lambda: lora.spectra("a")):
+        with pytest.raises(InputError, match=r"a torch\.nn\.Module was wanted; got str"):
+            call()
+    with pytest.raises(InputError, match=r"no adapter \['default'\]; it has none"):
+        lora.merge(model, ["default"])
 
 
 def test_states_that_do_not_fit_are_refused(model, ids, tmp_path):
@@ -567,3 +663,14 @@ def test_files_that_do_not_fit_are_refused(model, ids, tmp_path):
         lora.load(nn.Sequential(nn.Linear(2, 2)), tmp_path / "mine.safetensors")
     with pytest.raises(InputError, match="has an adapter 'default' already"):
         lora.load(model, tmp_path / "mine.safetensors")
+
+
+def test_a_file_is_loaded_on_the_model_whose_names_it_has(tmp_path):
+    """By the end of a name it would be put beside the layer, or on a wrong one."""
+    inner = nested()
+    lora.add(inner, ["0"], rank=2)
+    lora.save(inner, tmp_path / "mine.safetensors")
+    assert lora.load(nested(), tmp_path / "mine.safetensors") == ("0",)
+    for outer in (nn.ModuleDict({"a": nn.Sequential(nn.Linear(4, 4))}), nn.ModuleDict({"a": nested()})):
+        with pytest.raises(InputError, match=r"'0' is wanted under its whole name; here it is the end of a\.0"):
+            lora.load(outer, tmp_path / "mine.safetensors")

@@ -27,7 +27,10 @@ import contextlib
 import difflib
 import json
 import math
+import re
 from collections import Counter
+from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +71,7 @@ class _Change:
                 old = getattr(self, letter)
                 old.data = factor.detach().to(old.device, old.dtype).clone()
                 old.grad = None
+        self.hidden = self.rank  # what `udulib.nn` calls it
         return self
 
     @property
@@ -84,7 +88,7 @@ class UDVAdapter(_Change, UDVFactors):
 
     def __init__(self, layer, rank, radius, scaling):
         super().__init__(layer.out_features, layer.in_features, rank, radius, **_kind(layer))  # U has a row an output
-        self.scaling = scaling
+        self.scaling = float(scaling)
 
 
 class PlainAdapter(_Change, nn.Module):
@@ -97,7 +101,7 @@ class PlainAdapter(_Change, nn.Module):
         self.U = nn.Parameter(torch.empty(layer.out_features, rank, **_kind(layer)))  # (out, r)
         self.register_buffer("D", torch.empty(rank, **_kind(layer)))  # (r,)
         self.V = nn.Parameter(torch.empty(layer.in_features, rank, **_kind(layer)))  # (in, r)
-        self.scaling = scaling
+        self.scaling = float(scaling)
 
 
 class AdaptedLinear(nn.Module):
@@ -153,6 +157,22 @@ class AdaptedLinear(nn.Module):
         self.base.weight.copy_(sum(changes, original.to(wide)))
         self.merged, self.original = tuple(names), original if names else None
 
+    def _save_to_state_dict(self, destination, prefix, *rest):
+        self._refuse_merged(prefix)
+        super()._save_to_state_dict(destination, prefix, *rest)
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        self._refuse_merged(prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _refuse_merged(self, prefix):
+        """A state dict does not say whether the weights hold the changes."""
+        if self.merged:
+            raise InputError(
+                f"a state dict keeps adapters beside the weights; {', '.join(map(repr, self.merged))} is merged into "
+                f"{prefix.rstrip('.') or 'the layer'}: unmerge or remove it first"
+            )
+
 
 def _kind(layer):
     return {"device": layer.weight.device, "dtype": layer.weight.dtype}
@@ -168,7 +188,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     ----------
     model : torch.nn.Module
     targets : str or sequence of str
-        Names of layers, whole (``"encoder.layer.5.attention.self.query"``) or their end (``"query"``: all of them).
+        Names of layers, whole (``"encoder.layer.5.attention.self.query"``: that layer alone) or, where no part of the
+        model has this whole name, their end (``"query"``: all of them).
     rank : int, from 1 to the smaller side of each layer
         Columns r of U and V. The paper takes 64.
     radius : float, above 0, or None, default 1.0
@@ -230,7 +251,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
 def merge(model, name="default"):
     """Add an adapter's change to the weights of its layers, in place: the model then costs what the base costs.
 
-    The weights before are kept beside, so that `unmerge` gives them back bit by bit; `remove` drops them.
+    The weights before are kept beside, so that `unmerge` gives them back bit by bit; `remove` drops them. Until one of
+    the two is called, the model refuses ``state_dict`` and ``load_state_dict``, which do not know of the merge.
 
     Parameters
     ----------
@@ -338,8 +360,8 @@ def adapted_layers(model, name="default"):
     >>> adapted_layers(model)["0"].adapters["default"]
     UDVAdapter(rank=4, radius=1, scaling=1)
     """
-    every = {layer: module for layer, module in model.named_modules() if isinstance(module, AdaptedLinear)}
-    found = {layer: module for layer, module in every.items() if name in module.adapters}
+    every = {layer: module for layer, module in _modules(model).items() if isinstance(module, AdaptedLinear)}
+    found = {layer: module for layer, module in every.items() if name in list(module.adapters)}  # a list: for any name
     if not found:
         there = sorted({other for module in every.values() for other in module.adapters})
         raise InputError(f"the model has no adapter {name!r}; it has {', '.join(there) or 'none'}: see lora.add")
@@ -459,6 +481,8 @@ def cut(model, *, rank=None, energy=None, of="product", name="default"):
     Notes
     -----
     A cut UDV adapter keeps to its balls: what U and V have too much of goes into D.
+
+    To train on, make a new optimizer, and attach it again: an old one has averages of the old shapes and would fail.
 
     Examples
     --------
@@ -612,8 +636,12 @@ def load(model, file, name="default"):
     layers, factors = {}, {}
     for layer, said in json.loads(metadata["layers"]).items():
         U, D, V = factors[layer] = tuple(tensors[f"{layer}.{letter}"] for letter in "UDV")
-        (found,) = _found(model, [layer])
-        linear = layers[layer] = _checked(model, found, len(D), name)
+        if (found := _found(model, [layer])) != [layer]:
+            raise InputError(
+                f"{layer!r} is wanted under its whole name; here it is the end of {', '.join(found)}: give the part of "
+                "the model that the adapter was saved from"
+            )
+        linear = layers[layer] = _checked(model, layer, len(D), name)
         if (len(U), len(V)) != (linear.out_features, linear.in_features):
             raise InputError(
                 f"{layer} was {len(U)} x {len(V)}; here it is {linear.out_features} x {linear.in_features}"
@@ -704,6 +732,7 @@ def write_lora(pairs, folder, base=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     ranks = {layer: len(A) for layer, (A, _) in pairs.items()}
+    patterns = {f"^{re.escape(layer)}": rank for layer, rank in ranks.items()}  # whole names: peft would take ends
     tensors = {}
     for layer, (A, B) in pairs.items():
         tensors[f"base_model.model.{layer}.lora_A.weight"] = _plain(A)
@@ -711,11 +740,11 @@ def write_lora(pairs, folder, base=None):
     config = {
         "peft_type": "LORA",
         "base_model_name_or_path": base or None,
-        "target_modules": list(pairs),
+        "target_modules": "|".join(map(re.escape, pairs)),
         "r": max(ranks.values()),
         "lora_alpha": max(ranks.values()),  # so that its scaling alpha / r is 1
-        "rank_pattern": ranks,
-        "alpha_pattern": ranks,
+        "rank_pattern": patterns,
+        "alpha_pattern": patterns,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
@@ -790,19 +819,31 @@ def _probe(layer):
     return float((W * fixed).sum() / torch.linalg.vector_norm(W).clamp(min=1e-300))
 
 
-def _found(model, targets):
+def _modules(model):
     if not isinstance(model, nn.Module):
         raise InputError(f"a torch.nn.Module was wanted; got {type(model).__name__}")
-    targets = [targets] if isinstance(targets, str) else list(targets)
-    if not targets or not all(isinstance(target, str) and target for target in targets):
-        raise InputError(f"targets are names of layers; got {targets!r}")
-    names = [name for name, module in model.named_modules() if name and not isinstance(module, UDVFactors)]
+    return dict(model.named_modules())
+
+
+def _places(model):
+    """The parts of a model by their names, without what is inside adapted layers."""
+    modules = _modules(model)
+    inside = tuple(f"{name}.".lstrip(".") for name, module in modules.items() if isinstance(module, AdaptedLinear))
+    return {name: module for name, module in modules.items() if name and not name.startswith(inside)}
+
+
+def _found(model, targets):
+    places = _places(model)
+    names = [targets] if isinstance(targets, str) or not isinstance(targets, Iterable) else list(targets)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise InputError(f"targets are names of layers, or their ends; got {targets!r}")
     found = {}
-    for target in targets:
-        fits = [name for name in names if name == target or name.endswith(f".{target}")]
+    for target in names:
+        fits = [target] if target in places else [place for place in places if place.endswith(f".{target}")]
         if not fits:
-            ends = sorted({n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, nn.Linear)})
-            near = difflib.get_close_matches(target, [*names, *ends], n=3)
+            linear = (place for place, module in places.items() if isinstance(module, nn.Linear | AdaptedLinear))
+            ends = sorted({place.rpartition(".")[2] for place in linear})
+            near = difflib.get_close_matches(target, [*places, *ends], n=3)
             hint = f"; near it are {', '.join(near)}" if near else ""
             raise InputError(
                 f"no layer is called {target!r}{hint}. The linear layers end in {', '.join(ends) or 'none'}"
@@ -845,13 +886,15 @@ def check_settings(rank, radius, scaling):
     """Refuse a rank, a radius or a scaling that no adapter can have."""
     whole_number("rank", rank, 1)
     for name, value in (("radius", radius), ("scaling", scaling)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
             raise InputError(f"{name} is a number above zero; got {value!r}")
 
 
 def _check_name(name):
     if not isinstance(name, str) or not name or "." in name:
         raise InputError(f"an adapter's name is a word without dots; got {name!r}")
+    if hasattr(nn.ModuleDict(), name):
+        raise InputError(f"an adapter's name is none of a ModuleDict's own; {name!r} is one: give it another")
 
 
 def _check_of(of):
