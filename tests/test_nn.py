@@ -460,6 +460,26 @@ def test_suggested_radius_for_classes_that_overlap_does_not_depend_on_the_iterat
     assert short == pytest.approx(long, rel=1e-2)
 
 
+def test_suggested_radius_takes_arrays_as_they_come():
+    """Read backwards, read-only, in bfloat16, or as lists."""
+    x = torch.randn(60, 5, generator=generator())
+    y = x @ torch.diag(torch.tensor([8.0, 4, 0, 0, 0]))
+    classes = (x[:, 0] > 0).long()
+    fixed = y.numpy().copy()
+    fixed.flags.writeable = False
+    expected = suggest_radius(x, y)
+    assert suggest_radius(x, fixed) == suggest_radius(x.tolist(), y.tolist()) == expected
+    assert suggest_radius(x.numpy()[::-1], y.numpy()[::-1]) == pytest.approx(expected, rel=1e-5)
+    assert suggest_radius(x.bfloat16(), y.bfloat16()) == pytest.approx(expected, rel=1e-2)
+    assert suggest_radius(x, classes.tolist()) == suggest_radius(x, classes.numpy().astype(np.uint8))
+    assert suggest_radius(x.numpy()[::-1], classes.numpy()[::-1]) == pytest.approx(suggest_radius(x, classes), rel=1e-3)
+
+
+def test_radius_of_a_layer_in_bfloat16():
+    layer = nn.Linear(3, 3)
+    assert radius_of(layer.bfloat16()) == radius_of(layer.weight.float())
+
+
 # --- convert ----------------------------------------------------------------------------------------------------------
 
 
@@ -577,6 +597,12 @@ def test_forward_refuses(x):
         UDVLinear(4, 2, hidden=3)(x)
 
 
+@pytest.mark.parametrize("x", [np.ones((2, 4), np.float32), [1.0, 2.0, 3.0, 4.0], None])
+def test_forward_refuses_what_is_no_tensor(x):
+    with pytest.raises(InputError, match=f"Tensor; got {type(x).__name__}"):
+        UDVLinear(4, 2, hidden=3)(x)
+
+
 def test_weight_of_a_relu_layer_is_refused():
     with pytest.raises(InputError, match="no single matrix"):
         UDVLinear(4, 2, hidden=3, activation="relu").weight()
@@ -589,7 +615,7 @@ def test_attach_refuses():
         attach(optimizer, nn.Linear(4, 2))
     with pytest.raises(InputError, match=r"torch\.optim\.Optimizer"):
         attach(layer, optimizer)
-    with pytest.raises(InputError, match=r"nn\.Module"):
+    with pytest.raises(InputError, match="model is a Module; got list"):
         attach(optimizer, [layer])
     with pytest.raises(InputError, match=r"does not own 1\.D"):
         attach(torch.optim.SGD([layer.U, layer.V], lr=0.1), nn.Sequential(nn.ReLU(), layer))
@@ -617,8 +643,19 @@ def test_attach_refuses():
         (lambda: suggest_radius(torch.ones(4, 2), torch.tensor([0, 1, -1, 0])), "smallest class"),
         (lambda: suggest_radius(torch.ones(4, 2), torch.ones(4), iterations=0), "iterations"),
         (lambda: suggest_radius(torch.full((4, 2), torch.nan), torch.ones(4)), "NaN"),
+        (lambda: suggest_radius(torch.ones(4, 2) * 1j, torch.ones(4)), "inputs is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), np.ones(4) * 1j), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), ["cat", "dog"] * 2), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), None), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), [[1], [1, 2], [3], [4]]), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(0, 2), torch.ones(0)), "empty"),
+        (lambda: suggest_radius(torch.ones(4, 0), torch.ones(4)), "empty"),
+        (lambda: suggest_radius(torch.ones(4, 2), torch.ones(4, 0)), "empty"),
+        (lambda: radius_of([[1.0], [1.0, 2.0]]), "reference is an array of real numbers; got list"),
+        (lambda: radius_of(torch.eye(3) * 1j), "reference is an array of real numbers"),
         (lambda: retraction_experiment(nn.Linear(3, 2)), "UDV layer"),
-        (lambda: udv_modules(3), "Module"),
+        (lambda: udv_modules(3), "model is a Module; got int"),
+        (lambda: feasible([UDVLinear(3, 2, hidden=2)]), "model is a Module; got list"),
     ],
 )
 def test_the_rest_refuses(call, said):

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from udulib.errors import InputError
-from udulib.inputs import finite_array, positive_array, whole_number
+from udulib.inputs import finite_array, instance, numeric_array, positive_number, whole_number
 from udulib.spectra import effective_rank
 
 __all__ = [
@@ -113,7 +113,7 @@ class UDVFactors(nn.Module):
         self.in_features = whole_number("in_features", in_features, 1)
         self.out_features = whole_number("out_features", out_features, 1)
         self.hidden = whole_number("hidden", hidden, 1)
-        self.radius = _radius(radius)
+        self.radius = positive_number("radius", radius)
         self.nonnegative = bool(nonnegative)
         if ball not in BALLS:
             raise InputError(f"ball is one of {', '.join(map(repr, BALLS))}; got {ball!r}")
@@ -201,6 +201,7 @@ class UDVLinear(UDVFactors):
 
     def forward(self, x):
         """The output for inputs of shape (\\*, in_features): shape (\\*, out_features)."""
+        instance("the input", x, torch.Tensor)
         if x.shape[-1:] != (self.in_features,) or not x.is_floating_point():
             raise InputError(
                 f"the input is real floating point with last dimension {self.in_features}; "
@@ -336,11 +337,9 @@ def udv_modules(model):
     >>> list(udv_modules(nn.Sequential(nn.ReLU(), UDVLinear(4, 2, hidden=3))))
     ['1']
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a torch.nn.Module was wanted; got {type(model).__name__}")
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in instance("model", model, nn.Module).named_modules()
         if callable(getattr(module, "project_", None)) and all(hasattr(module, letter) for letter in "UDV")
     }
 
@@ -384,7 +383,8 @@ def feasible(model, tol=1e-6):
     >>> feasible(UDVLinear(40, 20, hidden=30))  # the start is outside
     False
     """
-    return all(_inside(module, tol) for module in model.modules() if isinstance(module, UDVFactors))
+    modules = instance("model", model, nn.Module).modules()
+    return all(_inside(module, tol) for module in modules if isinstance(module, UDVFactors))
 
 
 def _plain(module):
@@ -505,7 +505,7 @@ def diagnose(model, tol=1e-2):
     >>> found.zeros == int((layer.D == 0).sum()), found.alive < found.hidden
     (True, True)
     """
-    if not 0 < float(positive_array("tol", tol)) < 1:
+    if not positive_number("tol", tol) < 1:
         raise InputError(f"tol is a share of the largest neuron, between 0 and 1; got {tol!r}")
     found = {name: module for name, module in udv_modules(model).items() if isinstance(module, UDVFactors)}
     if not found:
@@ -559,10 +559,10 @@ def radius_of(reference):
     >>> radius_of(np.diag([8.0, 0.0]))
     2.0
     """
-    weight = finite_array("reference", reference.weight if isinstance(reference, nn.Linear) else reference, ndim=2)
-    size = float(np.linalg.norm(weight))
-    if not size or np.iscomplexobj(weight):
-        raise InputError("reference is a real matrix that is not zero; give the map of a short run, not its start")
+    weight = reference.weight if isinstance(reference, nn.Linear) else reference
+    size = float(np.linalg.norm(finite_array("reference", weight, ndim=2, real=True)))
+    if not size:
+        raise InputError("reference is a matrix that is not zero; give the map of a short run, not its start")
     return size ** (1 / 3)
 
 
@@ -587,7 +587,7 @@ def suggest_radius(inputs, targets, iterations=20):
     Raises
     ------
     InputError
-        Shapes that do not fit, NaN, negative classes, targets that are all zero.
+        Shapes that do not fit or are empty, complex numbers, NaN, negative classes, targets that are all zero.
 
     Examples
     --------
@@ -597,9 +597,12 @@ def suggest_radius(inputs, targets, iterations=20):
     2.0
     """
     iterations = whole_number("iterations", iterations, 1)
-    x = torch.from_numpy(finite_array("inputs", inputs, ndim=2)).float()
-    classes = not torch.as_tensor(targets).is_floating_point()
+    x = torch.from_numpy(finite_array("inputs", inputs, ndim=2, real=True)).float()
+    targets = numeric_array("targets", targets, real=True)
+    classes = targets.dtype.kind != "f"
     y = torch.from_numpy(finite_array("targets", targets, ndim=1 if classes else None))
+    if not x.numel() or not y.numel():
+        raise InputError(f"inputs and targets are not empty; got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if y.shape[:1] != x.shape[:1] or y.ndim not in (1, 2) or (classes and bool((y < 0).any())):
         raise InputError(
             "targets are numbers of shape (n,) or (n, c), or classes from 0 of shape (n,), for inputs (n, d); "
@@ -753,13 +756,6 @@ def retraction_experiment(layer):
 
 
 # Checks --------------------------------------------------------------------------------------------------------------
-
-
-def _radius(radius):
-    value = positive_array("radius", radius)
-    if value.ndim:
-        raise InputError(f"radius is one number above zero; got an array of shape {value.shape}")
-    return float(value)
 
 
 def _real_dtype(dtype):
