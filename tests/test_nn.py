@@ -149,6 +149,29 @@ def test_feasible_after_every_step(name, hidden, variant):
     assert not torch.equal(layer.U, start)
 
 
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_a_factor_in_two_places_is_projected_once(ball):
+    """Shared by two layers, by U and V of one, or in a list that names its layer twice: it ends on the sphere."""
+    one, other = (UDVLinear(30, 30, hidden=25, ball=ball, generator=generator(seed)) for seed in (0, 1))
+    other.U, other.V = one.U, one.U
+    for model in (nn.Sequential(one, other), [one, one], other):
+        nn.init.ones_(one.U)
+        project_(model)
+        norms = torch.linalg.vector_norm(one.U.detach(), dim=(0, 1) if ball == "frobenius" else 0)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_a_norm_that_overflows_is_not_taken_for_zero(ball):
+    """Divergence shows: NaN, which is not feasible; the other factors are projected as ever."""
+    layer = UDVLinear(6, 5, hidden=4, ball=ball, generator=generator())
+    with torch.no_grad():
+        layer.U.fill_(1e20)  # squares beyond float32
+    layer.project_()
+    assert layer.U.isnan().all() and layer.V.isfinite().all()
+    assert not feasible(layer)
+
+
 def test_feasible_says_no():
     """To each way of being outside."""
     layer = UDVLinear(6, 5, hidden=4, generator=generator()).project_()
@@ -626,6 +649,11 @@ def test_attach_refuses():
     adapter.U.data = adapter.U.data.cfloat()
     with pytest.raises(InputError, match="U is real"):
         attach(torch.optim.SGD(adapter.parameters(), lr=0.1), adapter)
+    for radius, ball in ((2.0, "frobenius"), (1.0, "columns")):
+        first, second = UDVLinear(4, 2, hidden=3), UDVLinear(4, 2, hidden=3, radius=radius, ball=ball)
+        second.U = first.U
+        with pytest.raises(InputError, match=r"1\.U is shared"):
+            stepped(nn.Sequential(first, second))
     parametrized = UDVLinear(4, 2, hidden=3)
     nn.utils.parametrizations.orthogonal(parametrized, "V")
     with pytest.raises(InputError, match="V is no parameter"):

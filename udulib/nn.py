@@ -296,7 +296,7 @@ def attach(optimizer, model):
     ------
     InputError
         No such module; a factor that is frozen, not owned by the optimizer, sharded over devices, or no parameter (a
-        parametrized one); a factor that is not real floating point.
+        parametrized one); a factor that is not real floating point, or that layers of different balls share.
 
     Notes
     -----
@@ -323,6 +323,7 @@ def attach(optimizer, model):
     for name, module in found.items():
         for letter in "UDV":
             _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
+    _check_shared(found)
     if optimizer in _attached:
         _attached[optimizer].remove()
     _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
@@ -399,7 +400,8 @@ def _project_all(modules):
     for module in modules:
         groups[module.ball, module.radius, module.U.device, module.U.dtype].append(module)
     for (ball, radius, *_), members in groups.items():
-        matrices = [matrix for module in members for matrix in (module.U, module.V)]
+        factors = (matrix for module in members for matrix in (module.U, module.V))
+        matrices = list({id(matrix): matrix for matrix in factors}.values())  # one that layers share: once
         if ball == "frobenius":
             shrinks.append(_shrink(torch.stack([_norm(matrix) for matrix in matrices]), radius))
             torch._foreach_mul_(matrices, list(shrinks[-1].to(matrices[0].dtype)))
@@ -419,8 +421,8 @@ def _norm(matrix):
 
 
 def _shrink(norms, radius):
-    """What to multiply by: R over the norm where it is outside, else exactly 1."""
-    return (radius / norms).clamp(max=1.0)
+    """What to multiply by: R over the norm where it is outside, else exactly 1; NaN, not 0, where it overflowed."""
+    return (radius / norms).clamp(max=1.0).masked_fill(norms.isinf(), torch.nan)
 
 
 def _inside(module, tol):
@@ -763,6 +765,19 @@ def _real_dtype(dtype):
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise InputError(f"dtype is a real floating-point torch dtype, such as torch.float32; got {dtype!r}")
     return dtype
+
+
+def _check_shared(modules):
+    balls = {}  # of each matrix
+    for name, module in modules.items():
+        if isinstance(module, UDVFactors):
+            ball = module.ball, module.radius
+            for letter in "UV":
+                if balls.setdefault(id(getattr(module, letter)), ball) != ball:
+                    raise InputError(
+                        f"{name}.{letter} is shared by layers of different radius or ball, and can be in one ball "
+                        "only: make these layers with the same"
+                    )
 
 
 def _check_factor(name, factor, owned):
