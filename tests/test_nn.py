@@ -550,13 +550,31 @@ def test_a_layer_in_two_places_is_converted_once():
     assert isinstance(net["a"], UDVLinear)
 
 
+def test_biases_are_kept_as_they_are():
+    """Frozen ones stay frozen, and one that two layers share stays one."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(5, 3), nn.Linear(3, 2))
+    net[1].bias = net[0].bias
+    net[2].bias.requires_grad_(False)
+    shared, frozen = net[0].bias, net[2].bias
+    convert(net, hidden=2)
+    assert net[0].bias is net[1].bias is shared
+    assert net[2].bias is frozen and not frozen.requires_grad
+
+
+def test_one_name_to_skip_may_stand_alone():
+    net = nn.ModuleDict({"head": nn.Linear(4, 3), "d": nn.Linear(4, 3)})
+    assert list(udv_modules(convert(net, hidden=2, skip="head"))) == ["d"]
+
+
 def test_convert_refuses():
     tied = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False)})
     tied["head"].weight = tied["embedding"].weight
     for net, arguments, said in (
         (nn.Sequential(nn.ReLU()), {}, "nothing to convert"),
         (nn.Linear(4, 3).requires_grad_(False), {}, "nothing to convert"),
+        ("net", {}, "model is a Module; got str"),
         (small_net(), {"skip": ["1"]}, "1 is none"),
+        (small_net(), {"skip": [0]}, "0 is none"),
         (small_net(), {"start": "random"}, "'paper', 'svd'"),
         (small_net(), {"hidden": 0}, "hidden"),
         (small_net(), {"hidden": 7, "start": "svd"}, "at most 6"),

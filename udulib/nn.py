@@ -631,8 +631,8 @@ def suggest_radius(inputs, targets, iterations=20):
 def convert(model, hidden, start="paper", skip=(), **settings):
     r"""Replace the linear layers of a model by UDV layers, in place.
 
-    Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases, devices and dtypes are kept. Make
-    the optimizer afterwards.
+    Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases (the parameters themselves), devices
+    and dtypes are kept. Make the optimizer afterwards.
 
     Parameters
     ----------
@@ -644,7 +644,7 @@ def convert(model, hidden, start="paper", skip=(), **settings):
         "paper" starts the new layers anew: what the old ones had learned is lost, and the bias towards few neurons is
         that of the paper. "svd" keeps the map, or its best approximation of rank ``hidden``, in factors on the balls;
         such a start is already ordered and large, and the bias towards few neurons was not studied from there.
-    skip : collection of str
+    skip : str, or collection of str
         Names of layers to leave, as ``model.named_modules()`` gives them.
     **settings
         Of `UDVLinear`: ``radius``, ``nonnegative``, ``ball``, ``activation``, ``generator``.
@@ -667,10 +667,11 @@ def convert(model, hidden, start="paper", skip=(), **settings):
     """
     if start not in STARTS:
         raise InputError(f"start is one of {', '.join(map(repr, STARTS))}; got {start!r}")
-    places = list(model.named_modules(remove_duplicate=False))
+    places = list(instance("model", model, nn.Module).named_modules(remove_duplicate=False))
     linear = {name: module for name, module in places if type(module) is nn.Linear}
-    if unknown := set(skip) - linear.keys():
-        raise InputError(f"skip names linear layers of the model; {', '.join(sorted(unknown))} is none")
+    skip = {skip} if isinstance(skip, str) else set(skip)
+    if unknown := skip - linear.keys():
+        raise InputError(f"skip names linear layers of the model; {', '.join(sorted(map(str, unknown)))} is none")
     chosen = {n: module for n, module in linear.items() if n not in skip and module.weight.requires_grad}
     if not chosen:
         raise InputError("the model has no trainable nn.Linear beside those to skip; nothing to convert")
@@ -691,8 +692,7 @@ def _converted(linear, hidden, start, settings):
     width = hidden(d, c) if callable(hidden) else hidden
     place = {"device": linear.weight.device, "dtype": linear.weight.dtype}
     layer = UDVLinear(d, c, width, bias=linear.bias is not None, **settings, **place)
-    if linear.bias is not None:
-        layer.bias.copy_(linear.bias)
+    layer.bias = linear.bias
     if start == "svd":
         if width > min(d, c) or layer.activation is not None:
             raise InputError(
