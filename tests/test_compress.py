@@ -116,6 +116,19 @@ def test_width_at_the_ends():
     assert width(np.zeros(3), tol=0) == width(np.zeros(3), energy=1) == 0
 
 
+@given(st.integers(1, 300), st.integers(0, 300), st.floats(1e-3, 1e3))
+def test_energy_that_is_reached_exactly_is_reached_at_round_off(m, k, size):
+    """k of m equal values hold the share k / m; and (2, 1) hold four fifths in the first."""
+    assert width(np.full(m, size), energy=min(k, m) / m) == min(k, m)
+    assert width(size * np.array([2.0, 1.0, 0.0]), energy=0.8) == 1
+
+
+def test_all_of_the_energy_is_every_value_that_is_not_zero():
+    """However small."""
+    assert width([1.0, 1e-9, 1e-100, 0.0], energy=1) == 3
+    assert width([], energy=0.5) == width([], tol=0.5) == width([], rank=0) == 0
+
+
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_break_even_is_exact(d, c):
     k = break_even(d, c)
@@ -219,6 +232,12 @@ def test_kind_of_the_layer_is_kept():
 def test_compress_refuses(arguments, said):
     with pytest.raises(InputError, match=said):
         compress(block("UDV"), **arguments)
+
+
+def test_width_refuses():
+    for scores in ([[2.0, 1.0]], [2.0, np.nan], ["a"], [2.0, 1j]):
+        with pytest.raises(InputError, match="scores"):
+            width(scores, energy=0.5)
 
 
 @pytest.mark.parametrize(

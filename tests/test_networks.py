@@ -1,11 +1,13 @@
 """Training many networks as one: the same as one by one with torch, feasible, paired, and honest about divergence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from udulib.errors import InputError
-from udulib.networks import NETS, OPTIMIZERS, best, evaluate, train
+from udulib.networks import NETS, OPTIMIZERS, Net, _project, best, evaluate, train
 from udulib.nn import VARIANTS, UDVLinear, attach
 from udulib.streams import generator
 from udulib.tasks import planted
@@ -189,6 +191,52 @@ def test_evaluation_of_the_trained_factors_is_the_recorded_test(net):
     np.testing.assert_allclose(accuracy, runs.test_accuracy)
 
 
+def test_evaluation_takes_any_strides_and_broadcasts():
+    runs = together(CLASSES, "UDV", "adam", learning_rate=[1e-2, 2e-2])
+    x, y = CLASSES.part("test")
+    loss, _ = evaluate("UDV", runs.U, runs.D, runs.V, x, y, classes=4)
+    backwards = (array[..., ::-1] for array in (runs.U, runs.D, runs.V))
+    np.testing.assert_allclose(evaluate("UDV", *backwards, x, y, classes=4)[0], loss, rtol=1e-5)
+    one = (runs.U[0, 0], runs.D[0, 0], runs.V[0, 0], x[0])
+    labels = np.stack([y[0], y[0]])
+    np.testing.assert_allclose(evaluate("UDV", *one, labels, classes=4)[0], loss[[0, 0], [0, 0]], rtol=1e-5)
+
+
+def test_evaluation_wants_what_its_docstring_says():
+    U, D, V, x, y = np.ones((3, 2)), np.ones(2), np.ones((4, 2)), np.ones((5, 3)), np.arange(5) % 4
+    evaluate("UDV", U, D, V, x, y, classes=4)
+    for changed, said in (
+        ({"net": "three layers"}, "net is one of"),
+        ({"net": "VU"}, "net is one of"),
+        ({"D": None}, "UDV has a diagonal"),
+        ({"y": y[:1]}, "were wanted"),
+        ({"y": y[0]}, "were wanted"),
+        ({"x": x[:, :2]}, "were wanted"),
+        ({"D": D[:1]}, "were wanted"),
+        ({"V": V[:, :1]}, "were wanted"),
+        ({"V": V[:3]}, "were wanted"),
+        ({"classes": 0}, "were wanted"),
+        ({"classes": -1}, "classes"),
+        ({"y": y + 1}, "from 0 to 3"),
+        ({"y": y + 0.5}, "from 0 to 3"),
+        ({"U": U * 1j}, "U is an array of real numbers"),
+        ({"U": np.ones((2, 3, 2)), "x": np.ones((3, 5, 3))}, "broadcast"),
+    ):
+        arguments = {"net": "UDV", "U": U, "D": D, "V": V, "x": x, "y": y, "classes": 4} | changed
+        with pytest.raises(InputError, match=said):
+            evaluate(**arguments)
+
+
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_a_norm_that_overflows_is_not_taken_for_zero(ball):
+    """As in `udulib.nn`; the other runs stay as they are."""
+    factors = {name: torch.ones(2, 1, 3, 2) for name in "UV"}
+    factors["U"][0] = 1e20  # squares beyond float32
+    _project(Net(ball=ball), factors, torch.tensor([[9.0]]))
+    assert factors["U"][0].isnan().all()
+    assert (factors["U"][1] == 1).all() and (factors["V"] == 1).all()
+
+
 def test_a_run_that_diverges_says_so_and_leaves_the_others_alone():
     runs = together(REGRESSION, "UV", "sgd", learning_rate=[0.01, 30.0])
     assert np.isinf(runs.validation[1]).all() and np.isfinite(runs.validation[0]).all()
@@ -201,6 +249,19 @@ def test_best_looks_at_validation_only():
     task = planted(seeds=[1, 2], parts=(0.5, 0.5, 0.0))  # the paper's split: no test part at all
     runs = together(task, "UV", "adam", learning_rate=[1e-5, 1e-2])
     assert best(runs) == (1,) and np.isnan(runs.test).all()
+
+
+def test_best_is_a_number():
+    """A setting whose score is NaN is never the best; where all are, there is none."""
+    runs = together(REGRESSION, "UV", "adam", learning_rate=[1e-2, 1e-3, 1e-4])
+    for lost, place in (([0], 1), ([0, 1], 2), ([2], 0)):
+        curve = runs.curve.copy()
+        curve[lost] = np.nan
+        assert best(replace(runs, curve=curve)) == (place,)
+        curve[place] = np.inf
+        assert best(replace(runs, curve=curve))[0] not in lost
+    with pytest.raises(InputError, match="validation part"):
+        best(replace(runs, curve=np.full_like(runs.curve, np.nan)))
 
 
 @pytest.mark.parametrize(

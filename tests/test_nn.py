@@ -149,6 +149,29 @@ def test_feasible_after_every_step(name, hidden, variant):
     assert not torch.equal(layer.U, start)
 
 
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_a_factor_in_two_places_is_projected_once(ball):
+    """Shared by two layers, by U and V of one, or in a list that names its layer twice: it ends on the sphere."""
+    one, other = (UDVLinear(30, 30, hidden=25, ball=ball, generator=generator(seed)) for seed in (0, 1))
+    other.U, other.V = one.U, one.U
+    for model in (nn.Sequential(one, other), [one, one], other):
+        nn.init.ones_(one.U)
+        project_(model)
+        norms = torch.linalg.vector_norm(one.U.detach(), dim=(0, 1) if ball == "frobenius" else 0)
+        torch.testing.assert_close(norms, torch.ones_like(norms))
+
+
+@pytest.mark.parametrize("ball", ["frobenius", "columns"])
+def test_a_norm_that_overflows_is_not_taken_for_zero(ball):
+    """Divergence shows: NaN, which is not feasible; the other factors are projected as ever."""
+    layer = UDVLinear(6, 5, hidden=4, ball=ball, generator=generator())
+    with torch.no_grad():
+        layer.U.fill_(1e20)  # squares beyond float32
+    layer.project_()
+    assert layer.U.isnan().all() and layer.V.isfinite().all()
+    assert not feasible(layer)
+
+
 def test_feasible_says_no():
     """To each way of being outside."""
     layer = UDVLinear(6, 5, hidden=4, generator=generator()).project_()
@@ -460,6 +483,26 @@ def test_suggested_radius_for_classes_that_overlap_does_not_depend_on_the_iterat
     assert short == pytest.approx(long, rel=1e-2)
 
 
+def test_suggested_radius_takes_arrays_as_they_come():
+    """Read backwards, read-only, in bfloat16, or as lists."""
+    x = torch.randn(60, 5, generator=generator())
+    y = x @ torch.diag(torch.tensor([8.0, 4, 0, 0, 0]))
+    classes = (x[:, 0] > 0).long()
+    fixed = y.numpy().copy()
+    fixed.flags.writeable = False
+    expected = suggest_radius(x, y)
+    assert suggest_radius(x, fixed) == suggest_radius(x.tolist(), y.tolist()) == expected
+    assert suggest_radius(x.numpy()[::-1], y.numpy()[::-1]) == pytest.approx(expected, rel=1e-5)
+    assert suggest_radius(x.bfloat16(), y.bfloat16()) == pytest.approx(expected, rel=1e-2)
+    assert suggest_radius(x, classes.tolist()) == suggest_radius(x, classes.numpy().astype(np.uint8))
+    assert suggest_radius(x.numpy()[::-1], classes.numpy()[::-1]) == pytest.approx(suggest_radius(x, classes), rel=1e-3)
+
+
+def test_radius_of_a_layer_in_bfloat16():
+    layer = nn.Linear(3, 3)
+    assert radius_of(layer.bfloat16()) == radius_of(layer.weight.float())
+
+
 # --- convert ----------------------------------------------------------------------------------------------------------
 
 
@@ -507,13 +550,31 @@ def test_a_layer_in_two_places_is_converted_once():
     assert isinstance(net["a"], UDVLinear)
 
 
+def test_biases_are_kept_as_they_are():
+    """Frozen ones stay frozen, and one that two layers share stays one."""
+    net = nn.Sequential(nn.Linear(4, 3), nn.Linear(5, 3), nn.Linear(3, 2))
+    net[1].bias = net[0].bias
+    net[2].bias.requires_grad_(False)
+    shared, frozen = net[0].bias, net[2].bias
+    convert(net, hidden=2)
+    assert net[0].bias is net[1].bias is shared
+    assert net[2].bias is frozen and not frozen.requires_grad
+
+
+def test_one_name_to_skip_may_stand_alone():
+    net = nn.ModuleDict({"head": nn.Linear(4, 3), "d": nn.Linear(4, 3)})
+    assert list(udv_modules(convert(net, hidden=2, skip="head"))) == ["d"]
+
+
 def test_convert_refuses():
     tied = nn.ModuleDict({"embedding": nn.Embedding(5, 4), "head": nn.Linear(4, 5, bias=False)})
     tied["head"].weight = tied["embedding"].weight
     for net, arguments, said in (
         (nn.Sequential(nn.ReLU()), {}, "nothing to convert"),
         (nn.Linear(4, 3).requires_grad_(False), {}, "nothing to convert"),
+        ("net", {}, "model is a Module; got str"),
         (small_net(), {"skip": ["1"]}, "1 is none"),
+        (small_net(), {"skip": [0]}, "0 is none"),
         (small_net(), {"start": "random"}, "'paper', 'svd'"),
         (small_net(), {"hidden": 0}, "hidden"),
         (small_net(), {"hidden": 7, "start": "svd"}, "at most 6"),
@@ -577,6 +638,12 @@ def test_forward_refuses(x):
         UDVLinear(4, 2, hidden=3)(x)
 
 
+@pytest.mark.parametrize("x", [np.ones((2, 4), np.float32), [1.0, 2.0, 3.0, 4.0], None])
+def test_forward_refuses_what_is_no_tensor(x):
+    with pytest.raises(InputError, match=f"Tensor; got {type(x).__name__}"):
+        UDVLinear(4, 2, hidden=3)(x)
+
+
 def test_weight_of_a_relu_layer_is_refused():
     with pytest.raises(InputError, match="no single matrix"):
         UDVLinear(4, 2, hidden=3, activation="relu").weight()
@@ -589,7 +656,7 @@ def test_attach_refuses():
         attach(optimizer, nn.Linear(4, 2))
     with pytest.raises(InputError, match=r"torch\.optim\.Optimizer"):
         attach(layer, optimizer)
-    with pytest.raises(InputError, match=r"nn\.Module"):
+    with pytest.raises(InputError, match="model is a Module; got list"):
         attach(optimizer, [layer])
     with pytest.raises(InputError, match=r"does not own 1\.D"):
         attach(torch.optim.SGD([layer.U, layer.V], lr=0.1), nn.Sequential(nn.ReLU(), layer))
@@ -600,6 +667,11 @@ def test_attach_refuses():
     adapter.U.data = adapter.U.data.cfloat()
     with pytest.raises(InputError, match="U is real"):
         attach(torch.optim.SGD(adapter.parameters(), lr=0.1), adapter)
+    for radius, ball in ((2.0, "frobenius"), (1.0, "columns")):
+        first, second = UDVLinear(4, 2, hidden=3), UDVLinear(4, 2, hidden=3, radius=radius, ball=ball)
+        second.U = first.U
+        with pytest.raises(InputError, match=r"1\.U is shared"):
+            stepped(nn.Sequential(first, second))
     parametrized = UDVLinear(4, 2, hidden=3)
     nn.utils.parametrizations.orthogonal(parametrized, "V")
     with pytest.raises(InputError, match="V is no parameter"):
@@ -617,8 +689,19 @@ def test_attach_refuses():
         (lambda: suggest_radius(torch.ones(4, 2), torch.tensor([0, 1, -1, 0])), "smallest class"),
         (lambda: suggest_radius(torch.ones(4, 2), torch.ones(4), iterations=0), "iterations"),
         (lambda: suggest_radius(torch.full((4, 2), torch.nan), torch.ones(4)), "NaN"),
+        (lambda: suggest_radius(torch.ones(4, 2) * 1j, torch.ones(4)), "inputs is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), np.ones(4) * 1j), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), ["cat", "dog"] * 2), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), None), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(4, 2), [[1], [1, 2], [3], [4]]), "targets is an array of real numbers"),
+        (lambda: suggest_radius(torch.ones(0, 2), torch.ones(0)), "empty"),
+        (lambda: suggest_radius(torch.ones(4, 0), torch.ones(4)), "empty"),
+        (lambda: suggest_radius(torch.ones(4, 2), torch.ones(4, 0)), "empty"),
+        (lambda: radius_of([[1.0], [1.0, 2.0]]), "reference is an array of real numbers; got list"),
+        (lambda: radius_of(torch.eye(3) * 1j), "reference is an array of real numbers"),
         (lambda: retraction_experiment(nn.Linear(3, 2)), "UDV layer"),
-        (lambda: udv_modules(3), "Module"),
+        (lambda: udv_modules(3), "model is a Module; got int"),
+        (lambda: feasible([UDVLinear(3, 2, hidden=2)]), "model is a Module; got list"),
     ],
 )
 def test_the_rest_refuses(call, said):

@@ -135,10 +135,35 @@ def test_the_backbone_is_the_packages_own_network():
     assert np.corrcoef(x)[0, 1] < 0.999
 
 
-@pytest.mark.parametrize("parts", [(0.8, 0.3, 0.0), (0.0, 0.5, 0.5), (0.8, 0.2), (-0.1, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    "parts", [(0.8, 0.3, 0.0), (0.0, 0.5, 0.5), (0.8, 0.2), (-0.1, 0.5, 0.5), (0.5, np.nan, 0.1), "abc", None]
+)
 def test_impossible_shares_are_refused(prices, parts):
     with pytest.raises(InputError, match="parts"):
         tasks.hpart(seeds=[0], parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rank": 0}, "rank"),
+        ({"rows": 0}, "rows"),
+        ({"rows": 1}, "validation"),
+        ({"rows": 20, "parts": (0.01, 0.5, 0.1)}, "training"),
+        ({"inputs": 0}, "inputs"),
+        ({"classes": -1}, "classes"),
+        ({"noise": -0.1}, "noise"),
+        ({"noise": np.nan}, "noise"),
+        ({"noise": [0.1, 0.2]}, "noise"),
+        ({"parts": (0.5, np.nan, 0.1)}, "parts"),
+        ({"seeds": []}, "seed"),
+        ({"seeds": np.zeros(0, int)}, "seed"),
+        ({"seeds": 3}, "seeds"),
+    ],
+)
+def test_what_cannot_be_planted_is_refused(settings, said):
+    with pytest.raises(InputError, match=said):
+        tasks.planted(**{"seeds": [0]} | settings)
 
 
 def test_what_is_not_there_is_refused(prices, pictures):

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from udulib.errors import InputError
-from udulib.inputs import positive_array, whole_number
+from udulib.inputs import finite_array, positive_number, whole_number
 from udulib.nn import UDVLinear
 
 __all__ = ["Compressed", "Cost", "Ranked", "break_even", "compress", "costs", "ranked", "width"]
@@ -153,7 +153,7 @@ def width(scores, rank=None, tol=None, energy=None):
     tol : float, in [0, 1)
         Those above ``tol`` times the largest.
     energy : float, in [0, 1]
-        The fewest whose squares add up to this share of all squares.
+        The fewest whose squares add up to this share of all squares, up to round-off; for 1, all that are not zero.
 
     Returns
     -------
@@ -162,14 +162,14 @@ def width(scores, rank=None, tol=None, energy=None):
     Raises
     ------
     InputError
-        None or several rules, or one out of range.
+        None or several rules, or one out of range; scores that are no finite numbers in one row.
 
     Examples
     --------
     >>> width([4.0, 2.0, 1.0, 0.0], tol=0.3), width([4.0, 2.0, 1.0, 0.0], energy=0.9)
     (2, 2)
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = finite_array("scores", scores, ndim=1, real=True)
     given = [name for name, value in (("rank", rank), ("tol", tol), ("energy", energy)) if value is not None]
     if len(given) != 1:
         raise InputError(f"exactly one of rank, tol and energy says what to keep; got {', '.join(given) or 'none'}")
@@ -178,13 +178,15 @@ def width(scores, rank=None, tol=None, energy=None):
             raise InputError(f"rank is at most {len(scores)}, the number of terms there are; got {rank}")
         return int(rank)
     if tol is not None:
-        if not positive_array("tol", tol, allow_zero=True) < 1:
+        if not positive_number("tol", tol, allow_zero=True) < 1:
             raise InputError(f"tol is a share of the largest value, from 0 to below 1; got {tol!r}")
-        return int(np.sum(scores > tol * scores[0]))
-    if not positive_array("energy", energy, allow_zero=True) <= 1:
+        return int(np.sum(scores > tol * scores[:1]))
+    if not positive_number("energy", energy, allow_zero=True) <= 1:
         raise InputError(f"energy is a share of the sum of squares, from 0 to 1; got {energy!r}")
     left = np.append(np.cumsum(scores[::-1] ** 2)[::-1], 0.0)  # (m + 1,): what pruning to 0, 1, ..., m loses
-    return int(np.argmax(left <= (1 - energy) * left[0]))
+    spare = 1 - float(energy)
+    spare += min(spare, len(scores) * np.finfo(float).eps)  # for the round-off of the sums
+    return int(np.argmax(left <= spare * left[0]))
 
 
 def break_even(in_features, out_features):

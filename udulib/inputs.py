@@ -15,13 +15,38 @@ COMPLEX_OF = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 REAL_OF = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 
 
-def finite_array(name, value, ndim=None):
-    """``value`` as a finite float64 or complex128 array of ``ndim`` dimensions."""
+def instance(name, value, kind):
+    """``value`` itself, if it is of the class ``kind``.
+
+    Examples
+    --------
+    >>> instance("model", [1, 2], torch.nn.Module)
+    Traceback (most recent call last):
+    udulib.errors.InputError: model is a Module; got list
+    """
+    if not isinstance(value, kind):
+        raise InputError(f"{name} is a {kind.__name__}; got {type(value).__name__}")
+    return value
+
+
+def numeric_array(name, value, real=False):
+    """``value`` as an array of numbers in the dtype it has; bfloat16, which NumPy lacks, becomes float32."""
+    wanted = f"{name} is an array of {'real ' if real else ''}numbers"
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufc":
-        raise InputError(f"{name} is an array of numbers; got dtype {array.dtype}")
+        value = value.float() if value.dtype == torch.bfloat16 else value
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, dtypes and layouts of torch's own
+        raise InputError(f"{wanted}; got {type(value).__name__}: {error}") from None
+    if array.dtype.kind not in ("biuf" if real else "biufc"):
+        raise InputError(f"{wanted}; got dtype {array.dtype}")
+    return array
+
+
+def finite_array(name, value, ndim=None, real=False):
+    """``value`` as a finite float64 (or, unless ``real``, complex128) array of ``ndim`` dimensions."""
+    array = numeric_array(name, value, real)
     array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
     if ndim is not None and array.ndim != ndim:
         raise InputError(f"{name} has {ndim} dimension(s); got shape {array.shape}")
@@ -40,6 +65,14 @@ def positive_array(name, value, allow_zero=False):
     return array
 
 
+def positive_number(name, value, allow_zero=False):
+    """``value`` as a finite float above zero (or at least zero)."""
+    array = positive_array(name, value, allow_zero)
+    if array.ndim:
+        raise InputError(f"{name} is one number; got an array of shape {array.shape}")
+    return float(array)
+
+
 def whole_number(name, value, least):
     """``value`` as an int of at least ``least``."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
@@ -49,9 +82,7 @@ def whole_number(name, value, least):
 
 def index_array(name, value, size):
     """``value`` as a one-dimensional int64 array with entries in ``[0, size)``."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu()
-    array = np.asarray(value)
+    array = numeric_array(name, value)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{name} is a one-dimensional array of integers; got dtype {array.dtype}, shape {array.shape}")
     if array.size and (array.min() < 0 or array.max() >= size):

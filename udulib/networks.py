@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from udulib.errors import InputError
-from udulib.inputs import positive_array, torch_device, whole_number
+from udulib.inputs import broadcast_shape, numeric_array, positive_array, torch_device, whole_number
 from udulib.streams import generator
 
 OPTIMIZERS = ("sgd", "momentum", "adam", "nadam", "adamw")
@@ -244,6 +244,11 @@ def best(runs):
 
     Accuracy decides for classification, loss for regression; no test number is looked at.
 
+    Raises
+    ------
+    InputError
+        No setting has a score, as the task has no validation part.
+
     Examples
     --------
     >>> from udulib.tasks import planted
@@ -252,7 +257,10 @@ def best(runs):
     """
     score = runs.validation if runs.accuracy_curve is None else -runs.validation_accuracy
     mean = score.mean(-1)
-    return tuple(int(i) for i in np.unravel_index(np.argmin(mean), mean.shape))
+    first = np.argsort(mean, axis=None, kind="stable")[0]  # NaN comes last, after inf
+    if np.isnan(mean.flat[first]):
+        raise InputError("every validation score is NaN; train on a task with a validation part")
+    return tuple(int(i) for i in np.unravel_index(first, mean.shape))
 
 
 def evaluate(net, U, D, V, x, y, classes=0):
@@ -264,7 +272,9 @@ def evaluate(net, U, D, V, x, y, classes=0):
         One of ``NETS``, but not ``"three layers"``.
     U : array, shape (\*, d, h)
     D : array, shape (\*, h), or None
+        Ones if None (without a diagonal only).
     V : array, shape (\*, c, h)
+        One output for regression, else one for each class.
     x : array, shape (\*, n, d)
         Leading dimensions broadcast with those of the factors.
     y : array, shape (\*, n)
@@ -276,18 +286,48 @@ def evaluate(net, U, D, V, x, y, classes=0):
     (array, array or None), shape (\*,)
         Mean squared error or cross-entropy, and accuracy (None for regression).
 
+    Raises
+    ------
+    InputError
+        Another net, a diagonal that is missing, shapes that do not fit, classes out of range.
+
     Examples
     --------
     >>> loss, _ = evaluate("UV", np.eye(2), None, np.ones((1, 2)), np.array([[1.0, 2.0]]), np.array([3.0]))
     >>> float(loss)
     0.0
     """
-    U, V, x = (torch.as_tensor(np.asarray(a, dtype=np.float32)) for a in (U, V, x))
-    D = None if D is None else torch.as_tensor(np.asarray(D, dtype=np.float32))
-    y = torch.as_tensor(np.asarray(y))
-    left = U if D is None else U * D[..., None, :]
-    loss, accuracy = _scores(_outputs(NETS[net], left, V, x), y, classes)
+    if net not in NETS or NETS[net].middle == "dense":
+        raise InputError(f"net is one of {', '.join(n for n in NETS if NETS[n].middle != 'dense')}; got {net!r}")
+    if D is None and NETS[net].middle:
+        raise InputError(f"{net} has a diagonal D; got None: pass ones if there is nothing to scale")
+    U, V, x, y = (numeric_array(name, value, real=True) for name, value in (("U", U), ("V", V), ("x", x), ("y", y)))
+    D = np.ones(U.shape[-1:]) if D is None else numeric_array("D", D, real=True)
+    lead = _lead(U, D, V, x, y, whole_number("classes", classes, 0))
+    U, D, V, x = (_tensor(array, np.float32) for array in (U, D, V, x))
+    out = _outputs(NETS[net], U * D[..., None, :], V, x)
+    loss, accuracy = _scores(out.expand(*lead, *out.shape[-2:]), _tensor(y), classes)
     return loss.numpy(), None if accuracy is None else accuracy.numpy()
+
+
+def _lead(U, D, V, x, y, classes):
+    """The leading dimensions that all arrays have together."""
+    fits = U.shape[-1:] == D.shape[-1:] == V.shape[-1:] and V.shape[-2:-1] == (classes or 1,)
+    if not fits or U.shape[-2:-1] != x.shape[-1:] or x.shape[-2:-1] != y.shape[-1:] or not y.ndim:
+        raise InputError(
+            f"U (*, d, h), D (*, h), V (*, {classes or 1}, h), x (*, n, d) and y (*, n) were wanted; "
+            f"got {', '.join(str(array.shape) for array in (U, D, V, x, y))}"
+        )
+    if classes and not np.isin(y, np.arange(classes)).all():
+        raise InputError(f"y are classes, whole numbers from 0 to {classes - 1}; got from {y.min()} to {y.max()}")
+    return broadcast_shape(U=U.shape[:-2], D=D.shape[:-1], V=V.shape[:-2], x=x.shape[:-2], y=y.shape[:-1])
+
+
+def _tensor(array, dtype=None):
+    """A tensor, in the memory of the array where torch can take it: products round by the layout."""
+    array = np.asarray(array, dtype)
+    taken = array.flags.writeable and min(array.strides, default=0) >= 0
+    return torch.from_numpy(array if taken else array.copy())
 
 
 # One stack of networks -----------------------------------------------------------------------------------------------
@@ -455,7 +495,8 @@ def _project(net, factors, radius):
             size = torch.linalg.vector_norm(factors[name], dim=-2, keepdim=True)  # (K, L, 1, h)
             if net.ball == "frobenius":  # by columns first: float32 sums over a million squares lose digits
                 size = torch.linalg.vector_norm(size, dim=-1, keepdim=True)  # (K, L, 1, 1)
-            factors[name].mul_(radius[..., None] / torch.maximum(size, radius[..., None]))
+            shrink = radius[..., None] / torch.maximum(size, radius[..., None])
+            factors[name].mul_(shrink.masked_fill_(size.isinf(), torch.nan))  # not zero: a run that overflows shows
     if net.nonnegative:
         factors["D"].clamp_(min=0.0)
 

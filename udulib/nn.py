@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from udulib.errors import InputError
-from udulib.inputs import finite_array, positive_array, whole_number
+from udulib.inputs import finite_array, instance, numeric_array, positive_number, whole_number
 from udulib.spectra import effective_rank
 
 __all__ = [
@@ -113,7 +113,7 @@ class UDVFactors(nn.Module):
         self.in_features = whole_number("in_features", in_features, 1)
         self.out_features = whole_number("out_features", out_features, 1)
         self.hidden = whole_number("hidden", hidden, 1)
-        self.radius = _radius(radius)
+        self.radius = positive_number("radius", radius)
         self.nonnegative = bool(nonnegative)
         if ball not in BALLS:
             raise InputError(f"ball is one of {', '.join(map(repr, BALLS))}; got {ball!r}")
@@ -201,6 +201,7 @@ class UDVLinear(UDVFactors):
 
     def forward(self, x):
         """The output for inputs of shape (\\*, in_features): shape (\\*, out_features)."""
+        instance("the input", x, torch.Tensor)
         if x.shape[-1:] != (self.in_features,) or not x.is_floating_point():
             raise InputError(
                 f"the input is real floating point with last dimension {self.in_features}; "
@@ -295,7 +296,7 @@ def attach(optimizer, model):
     ------
     InputError
         No such module; a factor that is frozen, not owned by the optimizer, sharded over devices, or no parameter (a
-        parametrized one); a factor that is not real floating point.
+        parametrized one); a factor that is not real floating point, or that layers of different balls share.
 
     Notes
     -----
@@ -322,6 +323,7 @@ def attach(optimizer, model):
     for name, module in found.items():
         for letter in "UDV":
             _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
+    _check_shared(found)
     if optimizer in _attached:
         _attached[optimizer].remove()
     _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
@@ -336,11 +338,9 @@ def udv_modules(model):
     >>> list(udv_modules(nn.Sequential(nn.ReLU(), UDVLinear(4, 2, hidden=3))))
     ['1']
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a torch.nn.Module was wanted; got {type(model).__name__}")
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in instance("model", model, nn.Module).named_modules()
         if callable(getattr(module, "project_", None)) and all(hasattr(module, letter) for letter in "UDV")
     }
 
@@ -384,7 +384,8 @@ def feasible(model, tol=1e-6):
     >>> feasible(UDVLinear(40, 20, hidden=30))  # the start is outside
     False
     """
-    return all(_inside(module, tol) for module in model.modules() if isinstance(module, UDVFactors))
+    modules = instance("model", model, nn.Module).modules()
+    return all(_inside(module, tol) for module in modules if isinstance(module, UDVFactors))
 
 
 def _plain(module):
@@ -399,7 +400,8 @@ def _project_all(modules):
     for module in modules:
         groups[module.ball, module.radius, module.U.device, module.U.dtype].append(module)
     for (ball, radius, *_), members in groups.items():
-        matrices = [matrix for module in members for matrix in (module.U, module.V)]
+        factors = (matrix for module in members for matrix in (module.U, module.V))
+        matrices = list({id(matrix): matrix for matrix in factors}.values())  # one that layers share: once
         if ball == "frobenius":
             shrinks.append(_shrink(torch.stack([_norm(matrix) for matrix in matrices]), radius))
             torch._foreach_mul_(matrices, list(shrinks[-1].to(matrices[0].dtype)))
@@ -419,8 +421,8 @@ def _norm(matrix):
 
 
 def _shrink(norms, radius):
-    """What to multiply by: R over the norm where it is outside, else exactly 1."""
-    return (radius / norms).clamp(max=1.0)
+    """What to multiply by: R over the norm where it is outside, else exactly 1; NaN, not 0, where it overflowed."""
+    return (radius / norms).clamp(max=1.0).masked_fill(norms.isinf(), torch.nan)
 
 
 def _inside(module, tol):
@@ -505,7 +507,7 @@ def diagnose(model, tol=1e-2):
     >>> found.zeros == int((layer.D == 0).sum()), found.alive < found.hidden
     (True, True)
     """
-    if not 0 < float(positive_array("tol", tol)) < 1:
+    if not positive_number("tol", tol) < 1:
         raise InputError(f"tol is a share of the largest neuron, between 0 and 1; got {tol!r}")
     found = {name: module for name, module in udv_modules(model).items() if isinstance(module, UDVFactors)}
     if not found:
@@ -559,10 +561,10 @@ def radius_of(reference):
     >>> radius_of(np.diag([8.0, 0.0]))
     2.0
     """
-    weight = finite_array("reference", reference.weight if isinstance(reference, nn.Linear) else reference, ndim=2)
-    size = float(np.linalg.norm(weight))
-    if not size or np.iscomplexobj(weight):
-        raise InputError("reference is a real matrix that is not zero; give the map of a short run, not its start")
+    weight = reference.weight if isinstance(reference, nn.Linear) else reference
+    size = float(np.linalg.norm(finite_array("reference", weight, ndim=2, real=True)))
+    if not size:
+        raise InputError("reference is a matrix that is not zero; give the map of a short run, not its start")
     return size ** (1 / 3)
 
 
@@ -587,7 +589,7 @@ def suggest_radius(inputs, targets, iterations=20):
     Raises
     ------
     InputError
-        Shapes that do not fit, NaN, negative classes, targets that are all zero.
+        Shapes that do not fit or are empty, complex numbers, NaN, negative classes, targets that are all zero.
 
     Examples
     --------
@@ -597,9 +599,12 @@ def suggest_radius(inputs, targets, iterations=20):
     2.0
     """
     iterations = whole_number("iterations", iterations, 1)
-    x = torch.from_numpy(finite_array("inputs", inputs, ndim=2)).float()
-    classes = not torch.as_tensor(targets).is_floating_point()
+    x = torch.from_numpy(finite_array("inputs", inputs, ndim=2, real=True)).float()
+    targets = numeric_array("targets", targets, real=True)
+    classes = targets.dtype.kind != "f"
     y = torch.from_numpy(finite_array("targets", targets, ndim=1 if classes else None))
+    if not x.numel() or not y.numel():
+        raise InputError(f"inputs and targets are not empty; got shapes {tuple(x.shape)} and {tuple(y.shape)}")
     if y.shape[:1] != x.shape[:1] or y.ndim not in (1, 2) or (classes and bool((y < 0).any())):
         raise InputError(
             "targets are numbers of shape (n,) or (n, c), or classes from 0 of shape (n,), for inputs (n, d); "
@@ -626,8 +631,8 @@ def suggest_radius(inputs, targets, iterations=20):
 def convert(model, hidden, start="paper", skip=(), **settings):
     r"""Replace the linear layers of a model by UDV layers, in place.
 
-    Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases, devices and dtypes are kept. Make
-    the optimizer afterwards.
+    Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases (the parameters themselves), devices
+    and dtypes are kept. Make the optimizer afterwards.
 
     Parameters
     ----------
@@ -639,7 +644,7 @@ def convert(model, hidden, start="paper", skip=(), **settings):
         "paper" starts the new layers anew: what the old ones had learned is lost, and the bias towards few neurons is
         that of the paper. "svd" keeps the map, or its best approximation of rank ``hidden``, in factors on the balls;
         such a start is already ordered and large, and the bias towards few neurons was not studied from there.
-    skip : collection of str
+    skip : str, or collection of str
         Names of layers to leave, as ``model.named_modules()`` gives them.
     **settings
         Of `UDVLinear`: ``radius``, ``nonnegative``, ``ball``, ``activation``, ``generator``.
@@ -662,10 +667,11 @@ def convert(model, hidden, start="paper", skip=(), **settings):
     """
     if start not in STARTS:
         raise InputError(f"start is one of {', '.join(map(repr, STARTS))}; got {start!r}")
-    places = list(model.named_modules(remove_duplicate=False))
+    places = list(instance("model", model, nn.Module).named_modules(remove_duplicate=False))
     linear = {name: module for name, module in places if type(module) is nn.Linear}
-    if unknown := set(skip) - linear.keys():
-        raise InputError(f"skip names linear layers of the model; {', '.join(sorted(unknown))} is none")
+    skip = {skip} if isinstance(skip, str) else set(skip)
+    if unknown := skip - linear.keys():
+        raise InputError(f"skip names linear layers of the model; {', '.join(sorted(map(str, unknown)))} is none")
     chosen = {n: module for n, module in linear.items() if n not in skip and module.weight.requires_grad}
     if not chosen:
         raise InputError("the model has no trainable nn.Linear beside those to skip; nothing to convert")
@@ -686,8 +692,7 @@ def _converted(linear, hidden, start, settings):
     width = hidden(d, c) if callable(hidden) else hidden
     place = {"device": linear.weight.device, "dtype": linear.weight.dtype}
     layer = UDVLinear(d, c, width, bias=linear.bias is not None, **settings, **place)
-    if linear.bias is not None:
-        layer.bias.copy_(linear.bias)
+    layer.bias = linear.bias
     if start == "svd":
         if width > min(d, c) or layer.activation is not None:
             raise InputError(
@@ -755,18 +760,24 @@ def retraction_experiment(layer):
 # Checks --------------------------------------------------------------------------------------------------------------
 
 
-def _radius(radius):
-    value = positive_array("radius", radius)
-    if value.ndim:
-        raise InputError(f"radius is one number above zero; got an array of shape {value.shape}")
-    return float(value)
-
-
 def _real_dtype(dtype):
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise InputError(f"dtype is a real floating-point torch dtype, such as torch.float32; got {dtype!r}")
     return dtype
+
+
+def _check_shared(modules):
+    balls = {}  # of each matrix
+    for name, module in modules.items():
+        if isinstance(module, UDVFactors):
+            ball = module.ball, module.radius
+            for letter in "UV":
+                if balls.setdefault(id(getattr(module, letter)), ball) != ball:
+                    raise InputError(
+                        f"{name}.{letter} is shared by layers of different radius or ball, and can be in one ball "
+                        "only: make these layers with the same"
+                    )
 
 
 def _check_factor(name, factor, owned):

@@ -15,7 +15,7 @@ import torch
 
 from udulib import data
 from udulib.errors import InputError
-from udulib.inputs import whole_number
+from udulib.inputs import positive_array, positive_number, whole_number
 from udulib.streams import generator, seeds_array
 
 PIXELS = 112  # side of the pictures that the backbone sees
@@ -96,7 +96,7 @@ def planted(seeds, *, rows=200, inputs=10, rank=2, classes=0, noise=0.1, parts=P
     ----------
     seeds : sequence of int
         Of the splits. The rows are the same.
-    rows, inputs, rank : int
+    rows, inputs, rank : int, at least 1
     classes : int, default 0
         Outputs to choose the class from; 0 for regression.
     noise : float, default 0.1
@@ -108,11 +108,20 @@ def planted(seeds, *, rows=200, inputs=10, rank=2, classes=0, noise=0.1, parts=P
     -------
     Task
 
+    Raises
+    ------
+    InputError
+        Numbers out of range, or shares that leave no row for training or validation.
+
     Examples
     --------
     >>> planted(seeds=[0, 1], classes=3).train.shape
     (2, 128)
     """
+    rows, inputs, rank = (
+        whole_number(name, value, 1) for name, value in (("rows", rows), ("inputs", inputs), ("rank", rank))
+    )
+    classes, noise = whole_number("classes", classes, 0), positive_number("noise", noise, allow_zero=True)
     rng = generator("planted", 0)
     x = rng.standard_normal((rows, inputs))
     W = rng.standard_normal((inputs, rank)) @ rng.standard_normal((rank, max(classes, 1)))
@@ -148,7 +157,7 @@ def hpart(seeds, *, leak=True, parts=PARTS, folder=None):
     Raises
     ------
     InputError
-        Shares that are not positive or sum up to more than one.
+        Shares that are not positive, sum up to more than one, or leave no row for training or validation.
     DataError
         See ``udulib.data.fetch``.
 
@@ -417,11 +426,13 @@ def _columns(table):
 def _split(rows, seeds, parts):
     """Row numbers of the three parts, each (K, n), a random order for each seed."""
     seeds = seeds_array(seeds)
-    shares = np.asarray(parts, dtype=float)
-    if seeds.ndim != 1:
+    shares = positive_array("parts", parts, allow_zero=True)
+    if seeds.ndim != 1 or not seeds.size:
         raise InputError(f"seeds is a sequence of whole numbers; got {seeds!r}")
-    if shares.shape != (3,) or (shares < 0).any() or (shares[:2] == 0).any() or shares.sum() > 1 + 1e-9:
+    if shares.shape != (3,) or (shares[:2] == 0).any() or shares.sum() > 1 + 1e-9:
         raise InputError(f"parts are three shares, the first two above 0, together at most 1; got {parts!r}")
     order = np.stack([generator("split", int(seed)).permutation(rows) for seed in seeds])  # (K, n)
     ends = np.round(np.cumsum(shares) * rows).astype(int)
+    if not 0 < ends[0] < ends[1]:
+        raise InputError(f"training and validation need a row each; parts of {parts!r} of {rows} rows leave one empty")
     return order[:, : ends[0]], order[:, ends[0] : ends[1]], order[:, ends[1] : ends[2]]
