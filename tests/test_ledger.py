@@ -487,6 +487,7 @@ def test_what_is_published_holds(size):
     [
         ({"paper": "hou2024"}, "paper is one of"),
         ({"kind": "certain"}, "kind is one of"),
+        ({"stated": 10}, "stated is a text; got 10"),
         ({"notebook": None, "note": 1}, "unknown"),
         ({"observed": {"tiny": {"min": 1}}}, "observed"),
         ({"expected": {"around": 3}}, "x: a band"),

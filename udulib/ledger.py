@@ -22,6 +22,7 @@ from udulib.errors import InputError
 
 SIZES = ("ci", "book", "paper")
 KINDS = ("statistical", "deterministic", "theorem")
+TEXTS = ("id", "where", "statement", "quantity", "notebook", "stated", "reason")
 PAPERS = {"hou2025": "Hou et al.", "chou2024": "Chou et al.", "ours": "Ours"}
 VERDICTS = {  # sign and colour; white text on each colour has a contrast of at least 4.5, on any page
     "reproduced": ("✓", "#1a7431"),
@@ -156,6 +157,9 @@ class Claim:
     reason: str = ""
 
     def __post_init__(self):
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"claim {self.id}: {name} is a text; got {getattr(self, name)!r} (put it in quotes)")
         for name, choices in (("paper", PAPERS), ("kind", KINDS)):
             if getattr(self, name) not in choices:
                 raise InputError(f"claim {self.id}: {name} is one of {', '.join(choices)}; got {getattr(self, name)!r}")

@@ -38,6 +38,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from udulib.compress import width
 from udulib.errors import InputError
 from udulib.inputs import whole_number
 from udulib.nn import UDVFactors
@@ -438,20 +439,6 @@ def spectra(model, name="default", of="product"):
     return found
 
 
-def kept_rank(s, energy):
-    r"""The smallest k whose values hold the share ``energy`` of :math:`\sum_i \sigma_i^2`; all, if that is 1.
-
-    Examples
-    --------
-    >>> kept_rank(np.array([2.0, 1.0, 0.0]), energy=0.8), kept_rank(np.array([2.0, 1.0, 0.0]), energy=1.0)
-    (1, 3)
-    """
-    if not 0 <= energy <= 1:
-        raise InputError(f"energy is a share, from 0 to 1; got {energy!r}")
-    share = np.cumsum(s**2) / max(np.sum(s**2), np.finfo(float).tiny)
-    return len(s) if energy == 1 else min(int(np.sum(share < energy)) + 1, len(s))
-
-
 def cut(model, *, rank=None, energy=None, of="product", name="default"):
     r"""Cut every layer's change to its leading singular directions, in place, without training again.
 
@@ -461,7 +448,8 @@ def cut(model, *, rank=None, energy=None, of="product", name="default"):
     rank : int, from 0
         Directions to keep in each layer; 0 takes the change away.
     energy : float, from 0 to 1
-        In place of ``rank``: the share of :math:`\sum_i\sigma_i^2` to keep in each layer, at least one direction.
+        In place of ``rank``: the share of :math:`\sum_i\sigma_i^2` to keep in each layer, at least one direction; 1
+        keeps all that are not zero.
     of : {"product", "factor"}
         By the singular values of :math:`\Delta W`, which is the best cut (Eckart and Young), or by those of
         :math:`U\,\mathrm{diag}(D) = \mathsf U\mathsf S\mathsf V^\top`, which is the paper's: V becomes
@@ -538,7 +526,7 @@ def _cut(adapter, rank, energy, of):
     else:
         U, S, Qh = torch.linalg.svd(U * D, full_matrices=False)
         V = V @ Qh.T
-    k = kept_rank(S.cpu().numpy(), energy) if rank is None else min(rank, len(S))
+    k = max(1, width(S, energy=energy)) if rank is None else min(rank, len(S))
     D = S[:k] if k else S[:1] * 0
     U, V = U[:, : len(D)], V[:, : len(D)]
     if adapter.radius is not None:
