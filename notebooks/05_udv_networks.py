@@ -45,7 +45,7 @@ if importlib.util.find_spec("udulib") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: as published
+size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: all splits and pictures, about an hour
 device = "auto"  # auto, cpu, cuda
 
 # %%
