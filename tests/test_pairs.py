@@ -1,5 +1,6 @@
 """The notebooks as committed: pairs that agree, outputs of the present source, plain Markdown, one set-up cell."""
 
+import itertools
 import re
 import sys
 
@@ -69,6 +70,14 @@ def test_notebook_has_the_agreed_form(name):
     values = {}
     exec(parameters, values)
     assert (values["size"], values["device"]) == ("ci", "auto")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_cell_prints_is_one_output(name):
+    """However busy the machine was."""
+    for cell in nbformat.read(TREE.pair(name), as_version=4).cells:
+        streams = [output.get("name") for output in cell.get("outputs", [])]
+        assert all(one is None or one != two for one, two in itertools.pairwise(streams))
 
 
 def test_figure_names_are_unique():

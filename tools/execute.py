@@ -95,6 +95,7 @@ def execute(tree, name, size, device):
                 execution_timeout=CELL_SECONDS[size],
                 on_cell_start=progress(name, len(notebook.cells) + 1),  # papermill adds the cell with the parameters
                 config=config,
+                coalesce_streams=True,  # a busy machine sends what a cell prints in several parts
             )
         made = provenance.gather(tree, name, size, device, time.monotonic() - start)
         store.put(tree, name, size, output, run_key, made, read_records(work / "records", name))

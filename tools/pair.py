@@ -40,7 +40,12 @@ def execute(tree, name):
     options = {"timeout": CELL_SECONDS["ci"], "on_cell_start": progress(name, len(notebook.cells))}
     with sockets() as config:
         NotebookClient(
-            notebook, kernel_name="python3", resources={"metadata": {"path": folder}}, config=config, **options
+            notebook,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            config=config,
+            coalesce_streams=True,
+            **options,
         ).execute()
     return notebook
 
