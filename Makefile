@@ -55,7 +55,7 @@ tune: $(INSTALLED)  ## tune all methods on the ratings anew: results/tuning/ (so
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m udulib.data
 
-bench: $(INSTALLED)  ## measure speed: benchmarks/, about ten minutes on two idle cores; a table and _build/benchmarks.json
+bench: $(INSTALLED)  ## measure speed: benchmarks/, about five minutes on two idle cores; a table and _build/benchmarks.json
 	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v summary); do \
 	  echo "== $$file"; OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done; $(PY) benchmarks/summary.py
 
