@@ -277,10 +277,10 @@ stairs = {1, 2, 3}
 ledger.record("a-udu-staircase", [len(stairs - set(from_minimum(r).tolist())) for r in ranks], seeds=seeds)
 
 # %% [markdown]
-# **In short.** Where the paper gives words, its Figure 1 is what we see, but for the staircase: on some problems it skips
-# a step, as two columns are found together. Where the paper gives a number it gives that of one problem, and ours spread
-# around it: see the ranges in the badges above. A number that some of
-# five problems meet is *reproduced in part*, however good the picture.
+# **In short.** Where the paper gives words, its Figure 1 is what we see, but for the staircase: on some problems it
+# skips a step, as two columns are found together. Where the paper gives a number it gives that of one problem, and
+# ours spread around it: see the ranges in the badges above. A number that some of five problems meet is *reproduced
+# in part*, however good the picture.
 #
 # ## Does the initial scale matter?
 #
@@ -621,10 +621,10 @@ everywhere = in_figure & at_large_steps & holds(limits["D0 = 10"][0])
 ledger.record("a-any-init-step", everywhere, seeds=seeds)
 
 # %% [markdown]
-# The step size is harmless up to a point and then is not. At five times the base step the rank is mostly still right, but
-# the iterates swing around the truth. Beyond, the rank collapses and the answer is wrong. Nothing overflows, because the
-# ball keeps $U$ bounded: UDU fails quietly. BM's usable step is larger, and where it fails it diverges, which is at
-# least said.
+# The step size is harmless up to a point and then is not. At five times the base step the rank is mostly still right,
+# but the iterates swing around the truth. Beyond, the rank collapses and the answer is wrong. Nothing overflows,
+# because the ball keeps $U$ bounded: UDU fails quietly. BM's usable step is larger, and where it fails it diverges,
+# which is at least said.
 #
 # With $D_0 = 10$ the data are fitted before the ball is ever reached. Then nothing competes, and UDU interpolates with a
 # high rank as BM does from a large start. The same happens if the ball is too large, or the data too small, which is
@@ -672,9 +672,9 @@ ledger.table()
 #     print(ul.numerical_rank(few.singular_values, rtol=1e-8), truth.relative_error(few))
 # ```
 #
-# With $D_0 = I$ both have rank three, and BM, told the rank, is exact sooner: at size book UDU is still on its way on one
-# problem. With $D_0 = 0$ it often does not: three columns are few, and one that starts with
-# $u_j^\top G u_j > 0$ keeps $\lambda_j = 0$. Notebook 04 counts the failures.
+# With $D_0 = I$ both have rank three, and BM, told the rank, is exact sooner: at size book UDU is still on its way on
+# one problem. With $D_0 = 0$ UDU often fails: three columns are few, and one that starts with $u_j^\top G u_j > 0$
+# keeps $\lambda_j = 0$. Notebook 04 counts the failures.
 #
 # </details>
 #

@@ -333,10 +333,10 @@ Markdown(f"Mean ratio of test losses UDV/UV, best optimiser of each: {ratios[0]:
          "decades.")
 
 # %% [markdown]
-# UDV ends within five per cent of UV, once each has the rate and the optimiser that suit it. At size book UDV keeps a small
-# lead under Adam; UV is best under momentum, and there UDV is behind. Over the twenty splits of size paper UDV is two per
-# cent ahead under all four. How low the rank of UDV is depends on the optimiser as well: the next figure is the paper's
-# Figure 4.
+# UDV ends within five per cent of UV, once each has the rate and the optimiser that suit it. At size book UDV keeps a
+# small lead under Adam; UV is best under momentum, and there UDV is behind. Over the twenty splits of size paper UDV
+# is in the mean two per cent ahead under all four, by one to two standard errors. How low the rank of UDV is depends
+# on the optimiser as well: the next figure is the paper's Figure 4.
 
 # %%
 fig, ax = plt.subplots()
@@ -503,12 +503,12 @@ table(["validation loss at most", "UV, decoupled: lowest effective rank", "UDV's
 
 # %% [markdown]
 # **Weight decay does reproduce it.** It has to be strong: AdamW's default is 0.01, and here hundreds of times as much
-# is best. Then every kind and depth comes to an effective rank below two at a loss within five per cent of UDV's (at size
-# paper all but coupled decay on two factors, which comes to three), and some settings have both a lower loss and a lower
-# rank than UDV. For two factors with decoupled decay it hangs on how
-# equal the losses must be, as the last table shows: at sizes book and paper the rank falls from above ten to below two within a few
-# per cent of loss. What is left of the claim is that UDV needed no search, because the paper's radius of 1 fits this table;
-# the next but one section has data that it does not fit.
+# is best. Then every kind and depth comes to an effective rank below two at a loss within five per cent of UDV's (at
+# size paper all but coupled decay on two factors, which comes to three), and some settings have both a lower loss and
+# a lower rank than UDV. For two factors with decoupled decay it hangs on how equal the losses must be, as the last
+# table shows: at sizes book and paper the rank falls from above ten to below two within a few per cent of loss. What
+# is left of the claim is that UDV needed no search, because the paper's radius of 1 fits this table; the next but one
+# section has data that it does not fit.
 #
 # ## Taxi trips, in the place of NYCTTD
 #
@@ -537,10 +537,10 @@ ledger.record("a-table1-taxi-substitute", losses.max(0) / losses.min(0), seeds=s
 # %% [markdown]
 # ## Heads on image features
 #
-# The paper replaces the last layers of three large networks (MaxViT-T, EfficientNet-B0, RegNetX-32GF) by a UDV block of
-# width $\tfrac23 d$ and trains *all* layers on MNIST. Their weights could not be downloaded for
-# these runs, so here a smaller backbone, EfficientNet-Lite0, stays frozen: its 1280 features of each picture are computed
-# once, and only the head is trained. At the smaller sizes the features are reduced to their first principal components. So this
+# The paper replaces the last layers of three large networks (MaxViT-T, EfficientNet-B0, RegNetX-32GF) by a UDV block
+# of width $\tfrac23 d$ and trains *all* layers on MNIST. Their weights could not be downloaded for these runs, so
+# here a smaller backbone, EfficientNet-Lite0, stays frozen: its 1280 features of each picture are computed once, and
+# only the head is trained. At the smaller sizes the features are reduced to their first principal components. So this
 # is a substitute, and accuracies are far below the paper's 99.7 %; what can be compared is UDV with UV.
 #
 # The real path is in the library, `udulib.transfer`: any torchvision backbone, all layers trained, CIFAR-100 too. **It
@@ -591,9 +591,10 @@ for (name, width), nets in trained.items():
 table(["", "width", "", "rate", "validation, %", "test, %", "effective rank", "σ above 10⁻³ σ₀", "neurons above 1 %"], rows)
 
 # %% [markdown]
-# With radius 1 the head stays at three or four neurons and loses many points. Radius 2 keeps about as many neurons as there
-# are classes and loses up to five points; radius 3 keeps a few more and loses one or two at most. Validation accuracy alone picks the largest radius here or the one below,
-# and with it less of a low rank. So **the radius is a setting that has to be chosen**, and it trades rank for accuracy.
+# With radius 1 the head stays at three or four neurons and loses many points. Radius 2 keeps about as many neurons as
+# there are classes and loses up to five points; radius 3 keeps a few more and loses one or two at most. Validation
+# accuracy alone picks the largest radius here or the one below, and with it less of a low rank. So **the radius is a
+# setting that has to be chosen**, and it trades rank for accuracy.
 
 # %%
 best_heads = {key: {net: chosen(runs)[0] for net, runs in nets.items()} for key, nets in trained.items()}
@@ -677,8 +678,8 @@ table(["", "", "UDV", "UV", "UV-ReLU"], rows)
 #   point of accuracy, in the mean.
 # - **Weight decay, tuned, reproduces the decay** on HPART, against appendix B.6.
 #
-# What was not run: the paper's own backbones, CIFAR-100 and NYCTTD, whose weights and data could not be had, and heads for
-# the paper's 70 epochs; at size paper they see all pictures for 8.
+# What was not run: the paper's own backbones, CIFAR-100 and NYCTTD, whose weights and data could not be had, and
+# heads for the paper's 70 epochs; at size paper they see all pictures for 8.
 
 # %% tags=["nbval-check-output"]
 ledger.table()

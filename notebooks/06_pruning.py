@@ -194,9 +194,9 @@ checks["house prices: after NAdam more than a third of UDV's neurons are needed,
 table(["median (range over seeds)", "loss × 10³", "effective rank of UD", *(f"k: {q}" for q in methods.values())], rows)
 
 # %% [markdown]
-# $k$ is the smallest width that costs at most 1 % of the loss, there and at every larger width. The paper's method cuts
-# UDV to one or two neurons (at most four), and UV hardly at all. But it does the same for UV with weight decay. And by the third way
-# *every* one of them is cut to one, UV too, at no loss.
+# $k$ is the smallest width that costs at most 1 % of the loss, there and at every larger width. The paper's method
+# cuts UDV to one or two neurons (at most four), and UV hardly at all. But it does the same for UV with weight decay.
+# And by the third way *every* one of them is cut to one, UV too, at no loss.
 #
 # The column of whole neurons is a surprise: after NAdam **most of UDV's whole neurons have to stay**, about as many as
 # of UV's. UD is of rank one, nearly, not because one neuron is left but because many neurons point the same way.
@@ -310,18 +310,19 @@ ledger.record("a-prune-small-net", smallest(small["UDV"]), seeds=seeds)
 ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 
 # %% [markdown]
-# We see little of that. From two neurons on a small UDV does, but for rare failures, as well as one of 26, and it needs
-# no more, since the map has one output. A ReLU network needs anything from one neuron to all, by the split. What does fail, at random, is a network so small that all its neurons can die: a UDV of a single neuron
-# whose $D$ has been projected to zero, a ReLU network of a few neurons of which none is active. Both then answer zero,
-# or nearly, whatever they are asked: the largest losses of the table are the mean square of the target.
+# We see little of that. From two neurons on a small UDV does, but for rare failures, as well as one of 26, and it
+# needs no more, since the map has one output. A ReLU network needs anything from one neuron to all, by the split.
+# What does fail, at random, is a network so small that all its neurons can die: a UDV of a single neuron whose $D$
+# has been projected to zero, a ReLU network of a few neurons of which none is active. Both then answer zero, or
+# nearly, whatever they are asked: the largest losses of the table are the mean square of the target.
 
 # %% [markdown]
 # ## Heads on frozen features
 #
-# CIFAR-100 and RegNetX-32GF's weights could not be downloaded for these runs. What stands in: Fashion-MNIST and MNIST as a frozen
-# EfficientNet-Lite0 sees them, in principal components, and a head of as many neurons as there are inputs ($m = d$; at
-# size ci twice as many), trained with SGD and momentum. Ten classes are not a hundred, and frozen features are not
-# fine-tuning.
+# CIFAR-100 and RegNetX-32GF's weights could not be downloaded for these runs. What stands in: Fashion-MNIST and MNIST
+# as a frozen EfficientNet-Lite0 sees them, in principal components (at size paper as they are), and a head of as many
+# neurons as there are inputs ($m = d$; at size ci twice as many), trained with SGD and momentum. Ten classes are not
+# a hundred, and frozen features are not fine-tuning.
 #
 # Cross-entropy on separable classes pushes the map up as long as it can, and at $R = 1$ too few neurons are left
 # (notebook 05). So the radius is a knob here. Learning rates are chosen on the validation part. A neuron counts as
@@ -392,11 +393,11 @@ ul.figures.show(
 )
 
 # %% [markdown]
-# Whole neurons tell UDV and UV apart: a few per cent of the width against most of it (on all pictures, at size paper, half
-# a per cent of 1,280 neurons against a fifth to a half). By the paper's SVD, UV with
-# weight decay does with nine neurons or fewer, hardly more than UDV. By the SVD of the product all do: $c - 1 = 9$
-# directions decide among ten classes, since adding one number to all ten outputs decides nothing. Strong weight decay
-# brings UV's effective rank down as well, but spreads what is left over all neurons.
+# Whole neurons tell UDV and UV apart: a few per cent of the width against most of it (on all pictures, at size paper,
+# half a per cent of 1,280 neurons against a fifth to a half). By the paper's SVD, UV with weight decay does with nine
+# neurons or fewer, hardly more than UDV. By the SVD of the product all do: $c - 1 = 9$ directions decide among ten
+# classes, since adding one number to all ten outputs decides nothing. Strong weight decay brings UV's effective rank
+# down as well, but spreads what is left over all neurons.
 #
 # At radii up to 3 UDV is less accurate than UV, at $R = 1$ by far.
 
@@ -441,8 +442,8 @@ ledger.record("a-spectra-cifar-substitute", ratio, seeds=head_seeds)
 # %% [markdown]
 # The spectra are as the paper says. The accuracies show the price at $R = 1$: SGD without momentum ends with two or
 # three directions for ten classes. Adaptive optimisers keep more. At sizes ci and book they also lose less; on all
-# pictures, at size paper, more. (In the paper's Table 1, where the
-# backbone is trained too, UDV's accuracies on MNIST are level with UV's.)
+# pictures, at size paper, more. (In the paper's Table 1, where the backbone is trained too, UDV's accuracies on MNIST
+# are level with UV's.)
 
 # %% [markdown]
 # ## The yardstick: one matrix
@@ -620,8 +621,9 @@ ledger.record("c-prune-relu", kept(bent_curves["UDV-ReLU, R = 3"], "neurons") / 
 # %% [markdown]
 # With a ReLU the neurons that UDV keeps are a real saving, and the weight decay tried here does not find them. They
 # cost a point of accuracy or more against plain layers of full width. And the last question stands: the small plain
-# network of that width, trained directly, is as good in the median at size book, and better on every split at size paper.
-# (At size ci the test parts are too small for a verdict on this.) UDV found out *which* width; what it found there is nothing special.
+# network of that width, trained directly, is as good in the median at size book, and better on every split at size
+# paper. (At size ci the test parts are too small for a verdict on this.) UDV found out *which* width; what it found
+# there is nothing special.
 #
 # ## A radius without a grid
 #
@@ -672,9 +674,9 @@ table(["check", "holds"], [[name, "yes" if holds else "**no**"] for name, holds 
 # low rank, and still most of a linear block's neurons are needed. And a plain network trained at the width that UDV
 # found is no worse than UDV cut to it, and with all pictures better.
 #
-# **What was not done.** CIFAR-100 with RegNetX-32GF, fine-tuning of a backbone, more than ten classes, and the paper's 70
-# epochs: at size paper the heads see all pictures for ten. Fashion-MNIST
-# and MNIST stand in for them, on frozen features.
+# **What was not done.** CIFAR-100 with RegNetX-32GF, fine-tuning of a backbone, more than ten classes, and the
+# paper's 70 epochs: at size paper the heads see all pictures for ten. Fashion-MNIST and MNIST stand in for them, on
+# frozen features.
 #
 # ## Exercises
 #

@@ -14,7 +14,7 @@ TEMPLATE = Path(__file__).with_name("setup_cell.txt")
 SETUP = re.compile(r'^(# %% tags=\["setup", "hide-cell"\]\n)(.*?)(?=^# %%|\Z)', re.M | re.S)
 CELL_METADATA = ("tags",)
 IMAGE = re.compile(r'"image/png": "[^"]*"')
-MACHINE = re.compile(r"(/home/|/root/|/Users/|/tmp/|site-packages|ipykernel_\d|\b0x[0-9a-f]{8,})")
+MACHINE = re.compile(r"(/(home|root|Users|tmp)/|site-packages|ipykernel_\d|\b0x[0-9a-f]{8,})")
 
 
 def setup_cell(tree):

@@ -96,7 +96,8 @@ def rank_plateau(trace, problem, rtol=1e-8):
     Returns
     -------
     Plateau
-        The estimate there is that of the same run, stopped there: ``descend(..., iterations=plateau.last)``.
+        The estimate there is that of the same run, stopped one update before: ``descend(..., iterations=plateau.last)``
+        ends one update later, as a trace records the state before each.
 
     Raises
     ------

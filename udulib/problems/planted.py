@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from udulib.errors import InputError
-from udulib.inputs import positive_array, whole_number
+from udulib.inputs import positive_array, positive_number, whole_number
 from udulib.problems.base import stack
 from udulib.problems.completion import CHUNK, DENSE_UP_TO, Completion
 from udulib.problems.sensing import Sensing
@@ -178,9 +178,7 @@ def _entries(factors, rows, cols):
 
 
 def _with_noise(values, noise, rng):
-    level = positive_array("noise", noise, allow_zero=True)
-    if level.ndim:
-        raise InputError(f"noise is one number; got {noise!r}")
+    level = positive_number("noise", noise, allow_zero=True)
     return values + level * np.sqrt(np.mean(values**2)) * rng.standard_normal(values.shape)
 
 
