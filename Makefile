@@ -32,10 +32,10 @@ run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE; NB=name
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
 	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
 	@start=$$(date +%s); OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout 600 udulib tests notebooks/*.ipynb && $(call SECONDS_SINCE,tests)
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout 600 udulib companion tests notebooks/*.ipynb && $(call SECONDS_SINCE,tests)
 
 test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, recovery after a kill, and the like
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib tests
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib companion tests
 
 lint: $(INSTALLED)
 	@ruff check --quiet . && ruff format --check --quiet .
@@ -53,7 +53,7 @@ tune: $(INSTALLED)  ## tune all methods on the ratings anew: results/tuning/ (so
 	@for core in --core ""; do OMP_NUM_THREADS=1 $(PY) -m tools.tune $$core || exit 1; done
 
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
-	@$(PY) -m udulib.data
+	@$(PY) -m companion.data
 
 bench: $(INSTALLED)  ## measure speed: benchmarks/, about five minutes on two idle cores; a table and _build/benchmarks.json
 	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v summary); do \
@@ -87,6 +87,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  { test -x $(PY) || $(PYTHON) -m venv $(VENV); } && \
 	  $(PIP) --no-deps $(TORCH_INDEX) torch && \
 	  $(PIP) hatchling && \
-	  $(PIP) --no-build-isolation -e ".[fast,lora,cluster,book,test]"; \
+	  $(PIP) --no-build-isolation -e ".[companion,fast,lora,cluster,book,test]"; \
 	} || { rm -f $(VENV)/installing; exit 1; }; \
 	touch $@ && rm $(VENV)/installing && $(call SECONDS_SINCE,environment)

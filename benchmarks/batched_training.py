@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from _timing import shortest, write
 
-from udulib.networks import train
+from companion.networks.tasks import planted
+from companion.networks.training import train
 from udulib.nn import UDVLinear, attach
-from udulib.streams import generator
-from udulib.tasks import planted
+from udulib.seeds import generator
 
 EPOCHS, HIDDEN, BATCH, RATE = 10, 26, 128, 1e-3
 SEEDS = 80

@@ -13,7 +13,8 @@ import torch
 from _timing import write
 
 import udulib as ul
-from udulib import baselines, radius, stopping
+from udulib.factorization import radius, stopping
+from udulib.solvers import completion as baselines
 
 D, RANK, OBSERVED, COLUMNS = 1000, 5, 100_000, 32
 SEEDS, TIMED = range(10), 3  # problems, and of these those that the rivals run on

@@ -15,7 +15,7 @@ import torch
 from _timing import shortest, write
 
 import udulib as ul
-from udulib.descent import _Loop
+from udulib.factorization.descent import _Loop
 from udulib.kernels.blocks import Blocks
 from udulib.kernels.completion import FusedSteps
 

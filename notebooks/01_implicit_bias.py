@@ -47,6 +47,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import udulib as ul
+from companion import Ledger, figures
 
 settings = {
     "ci": {  # a smaller matrix with the same number of entries per unknown; its data are denser, so its steps are smaller
@@ -93,8 +94,8 @@ d, steps = settings["d"], np.array(settings["steps"])
 base = steps[0]
 figure_one = size != "ci"  # numbers read off Figure 1 are only compared at its own matrix size
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="01_implicit_bias")
+figures.use_style()
+ledger = Ledger(size=size, notebook="01_implicit_bias")
 settings
 
 # %% [markdown]
@@ -163,7 +164,7 @@ bm_steps = run(bm, **with_steps)
 print(udu_steps, bm_steps, sep="\n")
 
 # %%
-COLORS = {"BM": ul.figures.COLOURS[1], "UDU": ul.figures.COLOURS[0]}
+COLORS = {"BM": figures.COLOURS[1], "UDU": figures.COLOURS[0]}
 FLOOR = 1e-34  # below this the squared singular values of the factors are round-off
 
 
@@ -186,7 +187,7 @@ def residuals_and_spectra(traces, values, symbol, iterations_to_time):
 
 fig = residuals_and_spectra({"BM": bm_steps, "UDU": udu_steps}, steps, "η", steps)
 sigma4 = {"BM": bm_steps.singular_values[..., 3], "UDU": udu_steps.singular_values[..., 3]}  # (steps, seeds)
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels. Above, residuals against step size times iterations on logarithmic axes: BM falls early and then "
     "flattens, UDU falls later in steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
@@ -295,7 +296,7 @@ bm_scales = run(bm, **with_scales, iterations=settings["scale_iterations"] // 2)
 fig = residuals_and_spectra(
     {"BM": bm_scales, "UDU": udu_scales}, scales, "ξ", np.full(len(scales), settings["scale_step"])
 )
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels as before, now with five initial scales. BM's spectra lie one below the other, the smaller the "
     "initial scale the lower; UDU's spectra all drop to round-off after the third singular value.",
@@ -343,7 +344,7 @@ for axis, values in ((above, norms[0]), (below, diagonal[0])):
     axis.plot(udu_steps.iteration, values[:, winners], linewidth=2.2)
 above.set(yscale="log", ylabel="column norm ‖uⱼ‖", ylim=(1e-32, 3))
 below.set(xscale="log", xlabel="iteration", ylabel="diagonal λⱼ")
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels over iterations. Above, column norms on a logarithmic axis: three coloured lines rise one after the "
     "other to about one half, all grey ones fall by tens of decades. Below, the diagonal entries: three rise to between "
@@ -470,12 +471,12 @@ rescaled = run(
 fig, axis = plt.subplots()
 shown = slice(0, 12)
 index = np.arange(1, d + 1)[shown]
-for trace, label, color in ((text_udu, "as in the text, α = 1", ul.figures.COLOURS[3]), (rescaled, "rescaled by the law", COLORS["UDU"])):
+for trace, label, color in ((text_udu, "as in the text, α = 1", figures.COLOURS[3]), (rescaled, "rescaled by the law", COLORS["UDU"])):
     values = trace.singular_values if trace is rescaled else trace.singular_values[0]
     spread(axis, index, floored(values[:, shown] / values[:, :1], FLOOR), label, color)
 axis.set(yscale="log", xlabel="index i", ylabel="σᵢ / σ₁", ylim=(FLOOR, 10))
 axis.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Relative singular values of two UDU runs on the instance of the paper's text. With radius one fewer than three "
     "values survive; rescaled by the law exactly three do, close to each other, and the rest is round-off.",
@@ -517,7 +518,7 @@ above.set(yscale="log", ylabel="numerical rank at 1e-8", yticks=(1, 3, 10, 30, 1
 above.minorticks_off()
 below.set(xscale="log", yscale="log", xlabel="iteration", ylabel="residual ‖A(X) − b‖²")
 below.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels over iterations. Above, numerical rank: BM's stays high, UDU's falls to one, climbs to three, "
     "stays there for a while and then climbs on. Below, residuals: BM's falls below UDU's.",
@@ -588,7 +589,7 @@ right.axvline(1e-3, color="#666666", linestyle=":")
 left.set(yticks=range(len(limits)), yticklabels=limits, xscale="log", xlabel="rank at 1e-8")
 right.set(xscale="log", xlabel="relative error")
 left.invert_yaxis()
-ul.figures.show(
+figures.show(
     fig,
     alt="A dot a seed for eight settings, rank on the left and relative error on the right. Large step sizes give rank "
     "three or less with large errors, D0 = 10 and large radii give more than three, a small truth gives more than "

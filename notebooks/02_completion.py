@@ -54,7 +54,10 @@ import numpy as np
 from IPython.display import Markdown
 
 import udulib as ul
-from udulib import atlas, baselines, radius, ratings, stopping
+from companion import Ledger, figures
+from companion.completion import atlas, ratings
+from udulib.factorization import radius, stopping
+from udulib.solvers import completion as baselines
 
 settings = {
     "ci": {  # a coarse atlas, few and small problems, and the most active corner of the ratings
@@ -117,8 +120,8 @@ seeds = np.arange(10, 15)  # five problems and starts; the atlas's border was re
 spectrum, rank = (3.0, 2.0, 1.0), 3  # of the authors' code
 d, observed = 30, 270  # the side, and entries as many as in the paper: 3 * rank * d
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="02_completion")
+figures.use_style()
+ledger = Ledger(size=size, notebook="02_completion")
 started = time.perf_counter()
 settings
 
@@ -219,7 +222,7 @@ for h, step in enumerate(steps):
         axis.minorticks_off()
         axis.grid(False)
 name_axes(panels)
-ul.figures.show(
+figures.show(
     fig,
     alt="A grid of panels, each a phase diagram of strength kappa against D0 over radius. Right answers of low rank lie in "
     "a narrow band in the middle. Nearly everywhere left of a solid line, where the expected shrink is below 20, ranks are "
@@ -274,7 +277,7 @@ for axis, (name, values) in zip(panels.flat, maps.items(), strict=True):
     axis.grid(False)
     fig.colorbar(image, ax=axis)
 name_axes(panels)
-ul.figures.show(
+figures.show(
     fig,
     alt="Four heat maps over strength and D0 over radius. From left to right the numerical rank falls, from as many as thirty "
     "to two, and the fourth singular value from the order of the first to far below round-off; the error is smallest in a "
@@ -355,7 +358,7 @@ axis.plot(line, line, color="black", label="prediction")
 axis.fill_between(line, line / 2, line * 2, color="black", alpha=0.08, linewidth=0, label="within a factor 2")
 axis.set(xscale="log", yscale="log", xlabel="predicted iterations", ylabel="measured iterations")
 axis.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Measured against predicted iterations until the third column is back, on logarithmic axes, for each value of D0 "
     "over radius; most points lie below the diagonal, nearly all within a factor of two of it.",
@@ -419,7 +422,7 @@ ledger.record("a-alpha-one-data", outcomes["data of unit norm"], seeds=seeds)
 
 # %% [markdown]
 # So "$\alpha = 1$" is a statement about units. What a user needs is $\kappa$ in the window, without knowing $X$. The
-# rule of `udulib.radius.suggest_radius`:
+# rule of `udulib.factorization.radius.suggest_radius`:
 #
 # 1. Fill the missing entries with zeros and divide by the share observed. The singular values of that matrix are those
 #    of $X$ plus noise from sampling.
@@ -480,16 +483,16 @@ ledger.record("c-radius-rule", shares, seeds=range(5))
 true_rank, found, strength = (np.array([t[name] for t in tested]) for name in ("rank", "found", "strength"))
 missed = found != true_rank
 fig, axis = plt.subplots(figsize=(6.4, 3.9))
-axis.axvspan(5, 15, color=ul.figures.COLOURS[2], alpha=0.12, linewidth=0)
+axis.axvspan(5, 15, color=figures.COLOURS[2], alpha=0.12, linewidth=0)
 axis.axvline(radius.STRENGTH, color="black", linewidth=1)
-axis.plot(strength[~missed], true_rank[~missed], "o", color=ul.figures.COLOURS[0], alpha=0.6, label="right rank")
+axis.plot(strength[~missed], true_rank[~missed], "o", color=figures.COLOURS[0], alpha=0.6, label="right rank")
 if missed.any():
-    axis.plot(strength[missed], true_rank[missed], "X", color=ul.figures.COLOURS[1], markersize=10, label="wrong rank")
+    axis.plot(strength[missed], true_rank[missed], "X", color=figures.COLOURS[1], markersize=10, label="wrong rank")
 axis.set(xscale="log", xlabel="strength κ that the rule's radius really has", ylabel="true rank", xticks=(3, 5, 8.5, 15, 25), xticklabels=(3, 5, 8.5, 15, 25))
 axis.yaxis.get_major_locator().set_params(integer=True)
 axis.minorticks_off()
 axis.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="One point a fresh problem: the strength that the chosen radius really has, against the true rank. The points "
     "scatter about 8.5, nearly all between 5 and 15; the few misses, marked with crosses, lie among them.",
@@ -554,15 +557,15 @@ for column, noise in enumerate(noises):
     ranks = ul.numerical_rank(trace.spectra, rtol=1e-8)
     for axis, values in ((panels[0, column], ranks), (panels[1, column], error)):
         axis.plot(trace.iteration, values.T, color="#999999", linewidth=0.8)
-        axis.plot(trace.iteration, values[example], color=ul.figures.COLOURS[0])
-        axis.axvline(plateau.last[example], color=ul.figures.COLOURS[1], linestyle="--")
+        axis.plot(trace.iteration, values[example], color=figures.COLOURS[0])
+        axis.axvline(plateau.last[example], color=figures.COLOURS[1], linestyle="--")
         axis.set(xscale="log", yscale="log", xlim=(30, None))
     panels[0, column].set_title(f"noise {noise:.0%}", fontsize=11)
     panels[1, column].set_xlabel("iteration")
 panels[0, 0].set(ylabel="rank at 10⁻⁸", yticks=(1, 2, 3, 5, 10, 30), yticklabels=(1, 2, 3, 5, 10, 30))
 panels[1, 0].set_ylabel("relative error")
 panels[0, 0].minorticks_off()
-ul.figures.show(
+figures.show(
     fig,
     alt="Rank and error over iterations for two noise levels, one grey line a problem and one in blue. The rank falls, "
     "rests at three and, with ten per cent noise, climbs again; the error is smallest on that rest or near its end. A "
@@ -730,7 +733,7 @@ for (name, share), marker in zip(solved.items(), ("o-", "s-", "D-", "^--"), stri
     axis.plot(oversampling, share.mean(1), marker, label=name)
 axis.set(xlabel="entries for each degree of freedom", ylabel="share of problems solved", xticks=oversampling, ylim=(-0.05, 1.05))
 axis.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Share of problems solved against entries for each degree of freedom, for four methods. UDU followed by least "
     "squares solves most problems at every number of entries drawn; least squares alone, even told the rank, needs more.",
@@ -856,7 +859,7 @@ for factor in factors:
     runs[factor] = ratings.follow(altered(factor), table, splits[0], length, ours[1])
 
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6.2), sharex=True)
-for (factor, run), color in zip(runs.items(), ul.figures.COLOURS, strict=False):
+for (factor, run), color in zip(runs.items(), figures.COLOURS, strict=False):
     curves = {name: np.sqrt(2 * run.monitor[name] / len(getattr(splits[0], name))) for name in run.monitor}
     at = int(np.argmin(curves["validation"]))
     ranks = ul.numerical_rank(run.spectra, rtol=1e-2)
@@ -868,7 +871,7 @@ above.axhline(np.mean(alone), color="#666666", linestyle=":", label="means alone
 above.set(ylabel="test RMSE", ylim=(None, 1.03 * np.mean(alone)))
 below.set(xscale="log", xlabel="iteration", ylabel="singular values above 1 %")
 above.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels over iterations for three radii. Above, test error: each curve falls below that of the means to a "
     "minimum, later for smaller radii, and the larger radii rise again. Below, the number of singular values above one per "

@@ -55,7 +55,8 @@ from IPython.display import display
 from skimage import data, transform
 
 import udulib as ul
-from udulib.columns import live_columns
+from companion import Ledger, figures
+from udulib.factorization.live_columns import live_columns
 from udulib.problems.ptychography import leading_vector
 
 settings = {
@@ -114,8 +115,8 @@ udu, bm = ul.UDU(rank=settings["columns"], radius=1.0), ul.BM(rank=settings["col
 if device != "cuda" and not (device == "auto" and torch.cuda.is_available()):
     torch.set_num_threads(1)  # many small transforms: more threads would wait for each other
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="03_ptychography")
+figures.use_style()
+ledger = Ledger(size=size, notebook="03_ptychography")
 settings
 
 # %% [markdown]
@@ -164,7 +165,7 @@ for shot in (0, settings["grid"] ** 2 // 2):
     axes[1, 0].add_patch(
         plt.Rectangle(corner, settings["window"], settings["window"], fill=False, edgecolor="white", linewidth=2)
     )
-ul.figures.show(
+figures.show(
     fig,
     alt="Four panels: the amplitude, a photographer with a camera; the phase, a round cell; the logarithm of the "
     "spectrum, bright in the middle, with two square windows drawn in; one measured picture, which looks like noise.",
@@ -239,7 +240,7 @@ figure_two = {
     "BM, fair step": along(problem, truth, bm, eta * scale, stages),
     "UDU": along(problem, truth, udu, eta, stages),
 }
-COLORS = dict(zip(figure_two, [ul.figures.COLOURS[i] for i in (1, 5, 0)], strict=True))
+COLORS = dict(zip(figure_two, [figures.COLOURS[i] for i in (1, 5, 0)], strict=True))
 FLOOR = 1e-34  # below this the squared singular values of the factors are round-off
 
 fig, axes = plt.subplots(3, 1, figsize=(6.4, 9.6))
@@ -254,7 +255,7 @@ axes[1].tick_params(which="minor", labelbottom=False)
 axes[2].tick_params(which="minor", labelbottom=False)
 axes[2].set(xlabel="iteration", ylabel="error of the picture", xscale="log", yscale="log")
 axes[0].legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Three panels. Singular values at the end: UDU's drop to round-off after the first, BM's stay within two "
     "decades of it for both step sizes. Second over first singular value against iterations: BM's falls slowly, UDU's "
@@ -283,7 +284,7 @@ for (name, result), column in zip(figure_two.items(), axes.T, strict=True):
         axis.set(xticks=[], yticks=[])
 axes[0, 0].set_ylabel("amplitude")
 axes[1, 0].set_ylabel("phase")
-ul.figures.show(
+figures.show(
     fig,
     alt="Amplitude above and phase below as recovered by BM with step 0.1, by BM with its fair step and by UDU. The "
     "first is grainy in amplitude and in phase; the other two are cleaner, UDU's the cleanest.",
@@ -355,7 +356,7 @@ fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
 spread(above, scales, np.maximum(tail(by_scale), FLOOR), "D₀ = I", COLORS["UDU"], marker="o")
 spread(below, scales, errors_of(by_scale, [t for _, t in made]), "D₀ = I", COLORS["UDU"], marker="o")
 for d0, color, level, values in zip(
-    starts, ul.figures.COLOURS[2:], tail(by_start), made[eight][1].relative_error(by_start), strict=False
+    starts, figures.COLOURS[2:], tail(by_start), made[eight][1].relative_error(by_start), strict=False
 ):
     above.plot(np.full(len(seeds), scale), np.maximum(level, FLOOR), "d", color=color, label=f"D₀ = {d0:g} I")
     below.plot(np.full(len(seeds), scale), values, "d", color=color)
@@ -364,7 +365,7 @@ below.set(xscale="log", yscale="log", xlabel="s, trace of the answer in units of
 below.set_xticks(scales, [f"{s:g}" for s in scales])
 below.tick_params(which="minor", bottom=False, labelbottom=False)
 above.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels over the trace s. Above, second over first singular value: up to a few hundredths for s = 1, falling to "
     "round-off at s = 8; diamonds at s = 8 show that D0 = 0.1 gives round-off too, D0 = s only a hundredth. Below, the "
@@ -422,7 +423,7 @@ for axis, (label, runs) in zip(axes[:, 0], noisy.items(), strict=True):
     axis.tick_params(which="minor", labelbottom=False)
 axes[0, 0].legend()
 axes[-1, 0].set_xlabel("iteration")
-ul.figures.show(
+figures.show(
     fig,
     alt="Error against iterations on noisy data. BM's falls and stays. UDU's falls further, to well below BM's, and, at "
     "sizes book and paper, turns after some hundred iterations and rises again; with Gaussian noise it ends above BM's.",
@@ -486,7 +487,7 @@ for label, (grid, step) in grids.items():
     }
     finds[label] = {name: sparse_truth.relative_error(trace) for name, trace in descents.items()}
     for start in ("random", "flat"):
-        projected = ul.phase.alternating_projection(
+        projected = ul.solvers.alternating_projection(
             sparse, start, iterations=500, momentum=0.9, seed=many_seeds, device=device, dtype="float32"
         )
         finds[label][f"alternating projection, {start} start"] = sparse_truth.relative_error(projected.estimate)
@@ -545,7 +546,7 @@ for column, title, picture in zip(axes.T, ("object", "UDU"), (lens_truth.image[0
         axis.set(xticks=[], yticks=[])
 axes[0, 0].set_ylabel("amplitude")
 axes[1, 0].set_ylabel("phase")
-ul.figures.show(
+figures.show(
     fig,
     alt="Amplitude above and phase below, of the object on the left and as recovered by UDU with a plain lens on the "
     "right, for the seed with the largest error: where UDU fails, the amplitude is coarse and the phase has a slope.",
@@ -599,7 +600,7 @@ ledger.record("c-ptycho-drop", (lens_errors < FOUND) | ~lens_live.safe, seeds=se
 # re-estimates it, and on our data with a plain lens it stops with an error as soon as a window lies at the spectrum's
 # edge, because it writes its corrections one window beside the place it read from; *deepinv* (0.5.0) takes any linear
 # operator, which would be ours, and then does gradient descent: Wirtinger flow. So the three are written out in
-# `udulib.phase`, a few lines each.
+# `udulib.solvers.phase_retrieval`, a few lines each.
 #
 # All see the same data. One iteration transforms each window there and back once per column, so we compare errors at
 # equal *numbers of transforms*, and show the time as well.
@@ -610,9 +611,9 @@ ledger.record("c-ptycho-drop", (lens_errors < FOUND) | ~lens_live.safe, seeds=se
 # %%
 budget = settings["iterations"] * settings["columns"]  # transforms of each window, there and back, in UDU's run
 rivals = {
-    "alternating projection": (ul.phase.alternating_projection, {"iterations": min(300, budget), "momentum": 0.9}),
-    "PIE": (ul.phase.pie, {"iterations": min(100, budget)}),
-    "Wirtinger flow": (ul.phase.wirtinger_flow, {"iterations": min(1000, budget)}),
+    "alternating projection": (ul.solvers.alternating_projection, {"iterations": min(300, budget), "momentum": 0.9}),
+    "PIE": (ul.solvers.pie, {"iterations": min(100, budget)}),
+    "Wirtinger flow": (ul.solvers.wirtinger_flow, {"iterations": min(1000, budget)}),
 }
 ours = figure_two["UDU"]
 compared = {"UDU, random start": (stages * settings["columns"], ours.errors, ours.seconds[-1])}
@@ -625,7 +626,7 @@ for name, (method, arguments) in rivals.items():
         compared[f"{name}, {start} start"] = found.iteration, errors, spent
 
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 8.4))
-palette = [ul.figures.COLOURS[i] for i in (0, 2, 2, 3, 3, 1, 1)]
+palette = [figures.COLOURS[i] for i in (0, 2, 2, 3, 3, 1, 1)]
 for (name, (transforms, errors, seconds)), color in zip(compared.items(), palette, strict=True):
     style = {"linestyle": "--" if "random" in name and "UDU" not in name else "-"}
     spread(above, transforms, errors, name, color, **style)
@@ -633,7 +634,7 @@ for (name, (transforms, errors, seconds)), color in zip(compared.items(), palett
 above.set(xscale="log", yscale="log", xlabel="transforms of each window", ylabel="error")
 below.set(xscale="log", yscale="log", xlabel="seconds a seed", ylabel="error")
 below.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Error against number of transforms, and against seconds, for UDU, alternating projection, PIE and Wirtinger "
     "flow. Alternating projection and PIE fall to round-off within tens to hundreds of transforms from the flat start, "
@@ -695,7 +696,7 @@ ledger.table()
 #
 # ```python
 # one, answer = made[eight]
-# flat = ul.phase.starting_spectrum(one, "flat") / scale**0.5  # (seeds, n), of length one
+# flat = ul.solvers.starting_spectrum(one, "flat") / scale**0.5  # (seeds, n), of length one
 # rest = np.random.default_rng(0).standard_normal((*flat.shape, 3)) / 200
 # U0 = np.concatenate([0.95 * flat[..., None], rest], axis=-1)
 # known = run(one, four, iterations=limits["iterations"], start={"U": U0, "D": np.ones((len(seeds), 4))})

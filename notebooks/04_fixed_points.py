@@ -54,11 +54,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import udulib as ul
-from udulib import fixed_points as fp
-from udulib import relatives
-from udulib.figures import table
-from udulib.problems.logistic import planted_classification
-from udulib.relatives import Relative
+from companion import Ledger, figures
+from companion.dynamics import relatives
+from companion.dynamics.logistic import planted_classification
+from companion.dynamics.relatives import Relative
+from companion.figures import table
+from udulib.theory import fixed_points as fp
 
 # The paper has no experiment on its lemma; all settings are ours. Nothing here needs a large matrix.
 settings = {
@@ -99,8 +100,8 @@ sharp = (2.0, 1.8, 1.6)  # and where true zeros are: "When does the tail reach z
 rank = 3  # of the truth
 checks = {}  # what the prose rests on; shown at the end
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="04_fixed_points")
+figures.use_style()
+ledger = Ledger(size=size, notebook="04_fixed_points")
 settings
 
 # %%
@@ -459,13 +460,13 @@ fig, ax = plt.subplots()
 clock = h * np.arange(steps)
 order = np.argsort(-shares[-1, 0])
 for k, j in enumerate(order):
-    colour = ul.figures.COLOURS[k] if k < rank else "#999999"
+    colour = figures.COLOURS[k] if k < rank else "#999999"
     label = ("largest", "second", "third")[k] if k < rank else "the others" if k == rank else None
     ax.semilogy(clock, shares[:, 0, j], color=colour, label=label, linewidth=2.5 if k < rank else 1)
     ax.semilogy(clock, shares[0, 0, j] * np.exp(integral[:, 0, j]), color="black", linewidth=0.8, linestyle=":")
 ax.set(xlabel="time ηt", ylabel="share of U", ylim=(1e-32, 3))
 ax.legend(title="column")
-ul.figures.show(
+figures.show(
     fig,
     alt="Shares of the twenty columns of U over time on a logarithmic axis. Two stay of order one. The third falls by "
     "many orders of magnitude and then rises to order one; the others fall by tens of orders. Dotted predictions lie "
@@ -565,7 +566,7 @@ for k, value in enumerate(stretch):
     ax.axvline(predicted[k], color=f"C{k}", linewidth=0.8, linestyle=":")
 ax.set(xlabel="K, the sum of log(1/c)", ylabel="fourth singular value over the first", ylim=(1e-40, 1))
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Fourth singular value against the total shrinking K, one group of points for each scale of the data. The "
     "value falls from about one hundredth to below 1e-30 as K grows, and K lies near its prediction in each group.",
@@ -685,7 +686,7 @@ for (name, s), style in zip(series.items(), ("-", "--", "-.", "-", "-"), strict=
 above.set(ylabel="largest singular value")
 below.set(ylabel="second over first", xlabel="time ηt")
 above.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels over time. Above, the largest singular value: descent on X itself levels off at about one, all "
     "factorizations grow. Below, the ratio of the second to the first: it falls to zero for BM and UDU, slower for "
@@ -798,7 +799,7 @@ axes[0].set(ylabel="largest singular value")
 axes[1].set(ylabel="effective rank", ylim=(0, side))
 axes[2].set(ylabel="alignment", xlabel="iteration", ylim=(0, 1.05))
 axes[0].legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Three panels over iterations. The largest singular value of X grows without levelling off for all four "
     "parametrisations. The effective rank stays near seven for X itself, falls to about three for three factors and "
@@ -923,7 +924,7 @@ for name, marker in zip(shown, "osv^Dx", strict=True):
     ax.semilogy(np.arange(1, d + 1), middle, marker=marker, markersize=4, linewidth=1, label=name)
 ax.set(xlabel="index", ylabel="singular value over the first", ylim=(1e-35, 30))
 ax.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.12))
-ul.figures.show(
+figures.show(
     fig,
     alt="Spectra of six methods. Those with a Frobenius ball fall to round-off after the third value. UDU without the "
     "ball and BM decay alike and slowly, three free matrices slower still; weight decay lies between.",

@@ -55,9 +55,10 @@ import torch
 from IPython.display import Markdown
 
 import udulib as ul
-from udulib import tasks
-from udulib.figures import table
-from udulib.networks import best, train
+from companion import Ledger, figures
+from companion.figures import table
+from companion.networks import tasks
+from companion.networks.training import best, train
 
 torch.set_num_threads(1)  # the tensors are small; a second thread would wait more than work
 torch.set_flush_denormal(True)  # neurons that die pass through numbers that a processor is slow on
@@ -120,8 +121,8 @@ head_rates = np.array([0.01, 0.03, 0.1])  # SGD with momentum, with which the pa
 seeds, head_seeds = np.arange(settings["seeds"]), np.arange(settings["head_seeds"])
 checks = {}  # what the prose rests on; shown at the end
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="05_udv_networks")
+figures.use_style()
+ledger = Ledger(size=size, notebook="05_udv_networks")
 settings
 
 # %%
@@ -154,7 +155,7 @@ def chosen(runs):
 # every column *and the price* to $[0, 1]$ by the range of the whole table, and trains 79-26-1 networks for 200 epochs on
 # 80 % of the rows. Its best setting is Adam at $10^{-3}$ for all three networks, and that is what we take here, on many
 # random splits. Every seed gives a split, a start and an order of batches, the same for all networks. They all train at
-# the same time, as one stack of tensors (`udulib.networks`).
+# the same time, as one stack of tensors (`companion.networks.training`).
 #
 # **Before you run the next cells:** UV has 26 neurons and one output, so its map is a single vector, and one neuron
 # would do. How flat will the spectrum of $U$ be? And that of $UD$, if nothing but a ball of radius 1 is added?
@@ -176,7 +177,7 @@ for net, s in spectra.items():
     ax.fill_between(np.arange(hidden), low, high, color=line.get_color(), alpha=0.2, linewidth=0)
 ax.set(xlabel="index (from 0)", ylabel="singular value of UD, or of U", ylim=(1e-25, 10))
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Singular values over their index for three networks. UV and UV-ReLU stay between 0.2 and 2 from the first to "
     "the last. UDV starts at 0.3, is near 1e-4 at index 8, and then falls by many more orders of magnitude.",
@@ -346,7 +347,7 @@ for k, optimizer in enumerate(rates):
         ax.semilogy(np.maximum(s / s[0], 1e-20), style, color=f"C{k}", label=f"{net}, {optimizer}")
 ax.set(xlabel="index (from 0)", ylabel="singular value over the first", ylim=(1e-12, 2))
 ax.legend(ncols=2, fontsize=10)
-ul.figures.show(
+figures.show(
     fig,
     alt="Singular values over the first for UDV and UV under four optimisers. UV's four curves stay above 0.1. UDV's "
     "fall: under Adam and NAdam to 1e-3 within eight indices and then nearly level, under SGD and momentum steadily, to "
@@ -467,7 +468,7 @@ runs = grid["UDV", "adam"]
 ax.semilogy(1e3 * runs.validation.mean(-1), rank(runs).mean(-1), "s", label="UDV, R = 1, each rate")
 ax.set(xlabel="validation loss, 10⁻³", ylabel="effective rank", xlim=(2.4, 5.2))
 ax.legend(fontsize=10)
-ul.figures.show(
+figures.show(
     fig,
     alt="Effective rank over validation loss, one point a setting. The points of weight decay run from rank twenty five "
     "down to near one within a narrow range of low losses; UDV's points at its best rates lie among the lowest of them.",
@@ -543,7 +544,7 @@ ledger.record("a-table1-taxi-substitute", losses.max(0) / losses.min(0), seeds=s
 # only the head is trained. At the smaller sizes the features are reduced to their first principal components. So this
 # is a substitute, and accuracies are far below the paper's 99.7 %; what can be compared is UDV with UV.
 #
-# The real path is in the library, `udulib.transfer`: any torchvision backbone, all layers trained, CIFAR-100 too. **It
+# The real path is in the library, `companion.paper_scale.transfer`: any torchvision backbone, all layers trained, CIFAR-100 too. **It
 # was not run for this book**, which had neither the weights nor a GPU.
 #
 # Radius 1 was enough on HPART. Cross-entropy on separable classes pushes $\|X\|$ up as long as it can.
@@ -608,7 +609,7 @@ for ax, name in zip(axes, pictures, strict=True):
     ax.set(ylabel=f"{name}: singular value", ylim=(1e-12, 30))
 axes[1].set(xlabel="index (from 0)")
 axes[0].legend(ncols=3, fontsize=10, loc="lower left", bbox_to_anchor=(0, 1))
-ul.figures.show(
+figures.show(
     fig,
     alt="Singular values over their index for heads on MNIST and on Fashion-MNIST. UV is flat. UDV's values fall, the "
     "sooner the smaller the radius: with radius 1 after three or four, with radius 2 after about eight, with 3 and 5 a "
@@ -711,7 +712,7 @@ table(["the prose rests on", "holds"], [[name, "yes" if holds else "no"] for nam
 #
 # </details>
 #
-# 3. Does a ball help without D? Put `Net(middle=None, ball="frobenius")` into `udulib.networks.NETS` under a name of its
+# 3. Does a ball help without D? Put `Net(middle=None, ball="frobenius")` into `companion.networks.training.NETS` under a name of its
 #    own and train it.
 #
 # <details><summary>Solution</summary>
@@ -723,7 +724,7 @@ table(["the prose rests on", "holds"], [[name, "yes" if holds else "no"] for nam
 #
 # ## How long it takes
 #
-# Runs of all settings and seeds train side by side in `udulib.networks`; `benchmarks/batched_training.py` compares that
+# Runs of all settings and seeds train side by side in `companion.networks.training`; `benchmarks/batched_training.py` compares that
 # with a loop over modules. The features of the pictures are computed once and kept in the data folder: about 35 seconds
 # of processor time at size ci, three minutes at size book, a quarter of an hour at size paper. After that this notebook
 # takes about half a minute of processor time at size ci, two and a half minutes at size book and an hour and a quarter at

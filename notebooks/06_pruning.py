@@ -54,10 +54,11 @@ import numpy as np
 import torch
 
 import udulib as ul
-from udulib import tasks
+from companion import Ledger, figures
+from companion.figures import table
+from companion.networks import tasks
+from companion.networks.training import best, evaluate, train
 from udulib.compress import break_even, compress, costs, ranked
-from udulib.figures import table
-from udulib.networks import best, evaluate, train
 from udulib.nn import UDVLinear, suggest_radius
 
 settings = {
@@ -108,8 +109,8 @@ methods = {"svd": "SVD of UD (the paper's)", "neurons": "whole neurons", "produc
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)  # dying neurons pass through denormal numbers, which are slow
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="06_pruning")
+figures.use_style()
+ledger = Ledger(size=size, notebook="06_pruning")
 checks = {}  # what the prose rests on; shown at the end
 settings
 
@@ -213,7 +214,7 @@ for ax, (method, title) in zip(axes, methods.items(), strict=True):
 axes[1].set_ylabel("relative change of the validation loss")
 axes[-1].set_xlabel("neurons kept")
 axes[0].legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Relative change of the loss against neurons kept, for three ways of pruning. By the SVD of UD the changes of "
     "UDV and of UV with weight decay stay below one per cent down to one neuron, above 0.1 per cent at the last few; "
@@ -383,7 +384,7 @@ for ax, (method, title) in zip(axes, methods.items(), strict=True):
 axes[1].set_ylabel("test accuracy, %")
 axes[-1].set_xlabel("neurons kept")
 axes[0].legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Accuracy against neurons kept for five heads and three ways of pruning. Dropping whole neurons, UDV reaches "
     "its accuracy with three to ten neurons and UV, with weight decay or without, only with most of them. By the two "
@@ -599,7 +600,7 @@ for (name, curves), marker in zip(bent_curves.items(), "svo^", strict=True):
 ax.semilogx(list(direct), [100 * np.median(score) for score in direct.values()], "kx", label="UV-ReLU, trained at this width")
 ax.set(xlabel="neurons kept", ylabel="test accuracy, %")
 ax.legend(fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Accuracy against neurons kept with a ReLU. UDV-ReLU is flat down to about ten neurons; UV-ReLU starts a "
     "little higher and has fallen below it when two thirds of the neurons are dropped; weight decay falls more slowly. "

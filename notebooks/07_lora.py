@@ -66,8 +66,10 @@ warnings.filterwarnings("ignore", ".is_gradient_checkpointing.", FutureWarning) 
 import peft
 
 import udulib as ul
-from udulib import causal, language, lora
-from udulib.figures import table
+from companion import Ledger, figures
+from companion.adapters import causal, language
+from companion.figures import table
+from udulib import lora
 
 # The paper's settings for LLaMA are in `causal.Recipe()`. Those of the two tasks are ours.
 settings = {
@@ -112,8 +114,8 @@ recipes = language.chosen()  # learning rates and the like, tuned alike for all 
 
 torch.set_num_threads(1)  # many small products: more threads would wait for each other
 torch.set_flush_denormal(True)  # columns that die would slow the processor down
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="07_lora")
+figures.use_style()
+ledger = Ledger(size=size, notebook="07_lora")
 settings
 
 # %%
@@ -371,7 +373,7 @@ for ax, task in zip(axes, tasks, strict=True):
     ax.set(yscale="log", ylim=(1e-10, 2), ylabel="over the first", title=task)
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
 axes[-1].set_xlabel("index of the singular value")
-ul.figures.show(
+figures.show(
     fig,
     alt="Two panels, one a task: singular values of the change over the first, for LoRA, LoRA with weight decay and UDV "
     "with its radii, on a logarithmic axis. LoRA's flatten out at a thousandth to a hundredth. UDV's at radius 1 fall by many "
@@ -408,7 +410,7 @@ for ax, task in zip(axes, tasks, strict=True):
     ax.set_xticks(range(len(kept_ranks)), kept_ranks)
 axes[0].legend(fontsize=9)
 axes[-1].set_xlabel("directions kept in each layer")
-ul.figures.show(
+figures.show(
     fig,
     alt="Change of accuracy against the number of directions kept, for all methods and both tasks. At zero directions all "
     "lose points. On sentiment nearly all are back at one direction; on kinds of mail LoRA of rank 16 is back at four only.",
@@ -429,7 +431,7 @@ for ax, task in zip(axes, tasks, strict=True):
     ax.set(ylabel="change of accuracy, points", title=task, xlim=(1.02, 0.03))
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
 axes[-1].set_xlabel("energy kept, the paper's thresholds")
-ul.figures.show(
+figures.show(
     fig,
     alt="Change of accuracy against the energy kept, from 1.0 down to 0.05, for all methods and both tasks, once cut by the "
     "singular values of U diag(D) and once by those of the change itself. On sentiment no curve goes far from zero; on kinds "
@@ -538,7 +540,7 @@ for j, (name, found) in enumerate(letters.items()):
 ax.axhline(before, color="0.5", lw=1, label="without an adapter")
 ax.set(xlabel="energy kept", ylabel="perplexity a letter", xlim=(1.02, 0.03))
 fig.legend(loc="outside lower center", ncols=2, fontsize=9)
-ul.figures.show(
+figures.show(
     fig,
     alt="Perplexity against the energy kept for LoRA and UDV, each cut in two ways, with the perplexity of the decoder "
     "without an adapter as a horizontal line. The perplexity of UDV and of LoRA at the smaller rate rises as energy is cut and "

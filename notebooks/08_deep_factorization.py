@@ -50,9 +50,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import udulib as ul
+from companion import Ledger, figures
 
-ul.figures.use_style()
-ledger = ul.Ledger(size=size, notebook="08_deep_factorization")
+figures.use_style()
+ledger = Ledger(size=size, notebook="08_deep_factorization")
 
 # The paper's own settings were not found; these are ours.
 seeds = np.arange({"ci": 5, "book": 10, "paper": 20}[size])  # of the noise, and of random starts
@@ -133,7 +134,7 @@ for i, label in enumerate(["5", "3", "1"]):
 ax.plot(iteration, recursion[:, 3:], color="0.6", lw=0.8)
 ax.set(xscale="log", xlim=(10, iteration[-1]), xlabel="updates", ylabel="eigenvalue of the product")
 ax.legend(loc="upper left")
-ul.figures.show(
+figures.show(
     fig,
     alt="Eigenvalues of the product against the number of updates: three S-shaped curves rise one after the "
     "other to 5, 3 and 1, with dots of the full run exactly on the lines; the others stay near zero.",
@@ -174,7 +175,7 @@ ax.plot(twin.iteration, twin.values[:, -1], "--", label="recursion: what the the
 ax.axhline(-1, color="0.5", lw=1)
 ax.set(xlabel="updates", ylabel="value along the eigenvector of −1", ylim=(-1.1, 0.3))
 ax.legend(loc="upper right")
-ul.figures.show(
+figures.show(
     fig,
     alt="The value along the eigenvector with eigenvalue minus one: the recursion stays at zero, the run on "
     "matrices leaves zero after two thousand steps and drops to minus one.",
@@ -257,7 +258,7 @@ ax.set(xscale="log", yscale="log", xlabel="eigenvalue λ", ylabel="steps to λ/2
 ax.set_xticks([1, 2, 3, 5], ["1", "2", "3", "5"])
 ax.minorticks_off()
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Time to half recovery against the eigenvalue on logarithmic axes: three falling straight lines with "
     "dots on them, higher for greater depth; the one of depth two is slightly flatter than proportional.",
@@ -347,7 +348,7 @@ for ax, N in zip(axes, depths, strict=True):
             ax.add_patch(plt.Rectangle(*box, color="C1", alpha=0.45, lw=0))
     ax.set(xscale="log", xlim=(30, steps[N]), ylim=(0.8, 2.6), ylabel="effective rank", title=f"depth {N}")
 axes[-1].set_xlabel("updates")
-ul.figures.show(
+figures.show(
     fig,
     alt="Three panels, one for each depth: the effective rank falls to one, then climbs in steps to 1.6 and "
     "1.8 and slowly beyond. Orange boxes mark the certified intervals; the curve runs inside each of "
@@ -409,7 +410,7 @@ for N in depths:
 ax.plot(line, np.maximum(line - 0.5, 0) / line, "k:", label="soft threshold")
 ax.set(xscale="log", xlabel="eigenvalue λ of the noisy matrix", ylabel="share that is let through")
 ax.legend(fontsize=9, loc="upper left")
-ul.figures.show(
+figures.show(
     fig,
     alt="Share of an eigenvalue that passes, against the eigenvalue: an S-shaped curve from zero to one "
     "around eigenvalue one, steeper with greater depth; the soft threshold rises much more slowly and "
@@ -469,7 +470,7 @@ for j, N in enumerate(depths):
 ax.axhline(np.median(truncated), color="k", ls=":", lw=1.2, label="truncation to the true rank")
 ax.set(xscale="log", yscale="log", xlim=(50, None), xlabel="updates", ylabel="relative error to the clean matrix")
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Error to the clean matrix against updates for depths two, three and four: each curve falls in steps "
     "to the level of the truncation to the true rank, stays there, wider for greater depth, and rises "
@@ -514,7 +515,7 @@ ax.set(xscale="log", yscale="log", xlabel="norm of the noise", ylabel="relative 
 ax.set_xticks(levels, [f"{level:g}" for level in levels])
 ax.minorticks_off()
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Error against the norm of the noise: truncation and best in hindsight rise together, the end of the "
     "run lies above them throughout; the rule is on the lower lines for noise 0.1, 0.2 and 1.6, and well "
@@ -549,7 +550,7 @@ for N, style in ((2, "-"), (3, "--")):
 ax.plot(line, line, color="0.7", lw=1, zorder=0)
 ax.set(xlabel="eigenvalue of the target", ylabel="eigenvalue of the product")
 ax.legend(fontsize=10)
-ul.figures.show(
+figures.show(
     fig,
     alt="Learned eigenvalue against target eigenvalue: identical starts give zero for negative targets and "
     "the target itself for positive ones; with one factor halved the curve follows the diagonal on both "
@@ -622,7 +623,7 @@ for ax, N in zip(axes, depths, strict=True):
     ax.set(xscale="log", xlim=(10, full_steps[N]), ylim=(0.8, 2.6), ylabel="effective rank", title=f"depth {N}")
 axes[0].legend()
 axes[-1].set_xlabel("updates")
-ul.figures.show(
+figures.show(
     fig,
     alt="Three panels, one for each depth: effective rank over time from five random starts and from "
     "identical factors. All fall to one and climb through 1.6 to 1.8; random starts take the steps at "
@@ -660,7 +661,7 @@ for level in (1, 4 / 3):
     ax.axhline(level, color="0.75", lw=0.8, zorder=0)
 ax.set(xscale="log", xlim=(10, None), ylim=(0.9, 2.4), xlabel="updates", ylabel="effective rank")
 ax.legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Effective rank over time in matrix sensing for depths two, three and four, five seeds each: it falls "
     "to about one and rises to 1.33, in a clean step at depths three and four; at depth two the step is "
@@ -712,7 +713,7 @@ axes[0].axhline(2, color="0.75", lw=0.8, zorder=0)
 axes[0].set(xscale="log", ylim=(0.8, 4), xlabel="updates", ylabel="effective rank")
 axes[1].set(yscale="log", ylim=(1e-35, 10), xlabel="index", ylabel="singular value over the first, at the end")
 axes[0].legend()
-ul.figures.show(
+figures.show(
     fig,
     alt="Top: effective rank over time for BM, UDU, depth three and depth four: all fall to about one and "
     "climb to two in steps, sharp ones at depths three and four. Bottom: the final singular values; after "

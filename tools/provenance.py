@@ -14,6 +14,8 @@ import yaml
 
 from tools.tree import read_json
 
+CODE = (".py", ".yml", ".cu")
+
 
 def digest(*parts):
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -25,8 +27,8 @@ def source_hash(tree, name):
 
 
 def library_hash(tree):
-    """The hash of udulib's code and of the data it is written with."""
-    files = sorted(path for path in (tree.root / "udulib").rglob("*") if path.suffix in (".py", ".yml"))
+    """The hash of the code of both packages and of the data it is written with."""
+    files = sorted(p for room in ("udulib", "companion") for p in (tree.root / room).rglob("*") if p.suffix in CODE)
     files = [path for path in files if "_shipped" not in path.parts]
     return digest(
         *(part for path in files for part in (path.relative_to(tree.root).as_posix().encode(), path.read_bytes()))
@@ -104,7 +106,7 @@ def version(package):
 
 def gather(tree, name, size, device, seconds):
     """The provenance of one run. ``dirty`` is true when what the result depends on is not all in the commit."""
-    depends_on = [f"notebooks/{name}.py", "udulib", "claims.yml", "constraints.txt", "results/tuning"]
+    depends_on = [f"notebooks/{name}.py", "udulib", "companion", "claims.yml", "constraints.txt", "results/tuning"]
     changes = git(tree, "status", "--porcelain", "--", *depends_on)
     return {
         "source_hash": source_hash(tree, name),

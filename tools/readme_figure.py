@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import udulib as ul
+from companion import figures
 from tools.tree import Tree, write_whole
-from udulib import figures
 
 
 def spectra(iterations=40_000):

@@ -108,7 +108,7 @@ def staged_notebook(tree, size, name, record):
 
 
 def number_figure(cell, name):
-    """Turn the figure that udulib.figures.show left in a cell into a numbered one with caption and alternative text."""
+    """Make the figure that companion.figures.show left in a cell a numbered one with caption and alternative text."""
     figures = [output for output in cell.outputs if "udulib_figure" in output.get("metadata", {})]
     if not figures:
         return

@@ -5,9 +5,9 @@ import platform
 from datetime import UTC, datetime
 from functools import partial
 
+from companion.completion import ratings
 from tools.provenance import git, processor, version
 from tools.tree import ToolError, arguments, main, write_whole
-from udulib import ratings
 
 
 def tune(tree, core):

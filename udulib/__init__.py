@@ -1,12 +1,23 @@
-"""UDU and UDV: matrix factorization whose low rank comes from the algorithm, and the experiments that test it."""
+"""UDU and UDV: matrix factorization whose low rank comes from the algorithm."""
 
 import importlib
 
-from udulib import deep, figures, fixed_points, phase, sweep
-from udulib.descent import Trace, descend
 from udulib.errors import InputError
-from udulib.ledger import Ledger
-from udulib.models import BM, UDU, UDV, UV
+from udulib.factorization import (
+    BM,
+    UDU,
+    UDV,
+    UV,
+    Plateau,
+    Trace,
+    descend,
+    effective_rank,
+    live_columns,
+    numerical_rank,
+    rank_plateau,
+    singular_values,
+    suggest_radius,
+)
 from udulib.problems import (
     Completion,
     ImageTruth,
@@ -19,7 +30,6 @@ from udulib.problems import (
     planted_sensing,
     stack,
 )
-from udulib.spectra import effective_rank, numerical_rank, singular_values
 
 __version__ = "0.1.0"
 
@@ -31,36 +41,36 @@ __all__ = [
     "Completion",
     "ImageTruth",
     "InputError",
-    "Ledger",
+    "Plateau",
     "Problem",
     "Ptychography",
     "Sensing",
     "Trace",
     "Truth",
     "compress",
-    "data",
     "deep",
     "descend",
     "effective_rank",
-    "figures",
     "fixed_points",
+    "live_columns",
     "lora",
     "nn",
     "numerical_rank",
-    "phase",
     "planted_completion",
     "planted_ptychography",
     "planted_sensing",
+    "rank_plateau",
     "singular_values",
+    "solvers",
     "stack",
+    "suggest_radius",
     "sweep",
 ]
 
-
-_ON_DEMAND = ("compress", "data", "lora", "nn")  # only when used: `python -m udulib.data` runs one copy of it
+_ROOMS = ("compress", "deep", "fixed_points", "lora", "nn", "solvers", "sweep")  # loaded when they are used
 
 
 def __getattr__(name):
-    if name in _ON_DEMAND:
+    if name in _ROOMS:
         return importlib.import_module(f"udulib.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from udulib.checks import finite_array, positive_number, whole_number
 from udulib.errors import InputError
-from udulib.inputs import finite_array, positive_number, whole_number
 from udulib.nn import UDVLinear
 
 __all__ = ["Compressed", "Cost", "Ranked", "break_even", "compress", "costs", "ranked", "width"]

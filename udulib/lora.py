@@ -38,11 +38,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from udulib.checks import whole_number
 from udulib.compress import width
 from udulib.errors import InputError
-from udulib.inputs import whole_number
+from udulib.factorization.spectra import singular_values
 from udulib.nn import UDVFactors
-from udulib.spectra import singular_values
 
 INIT_STD = 1e-2  # of the entries of U at the start, as in the paper's code
 FORMAT = "udulib-udv-adapter-1"

@@ -31,9 +31,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from udulib.checks import finite_array, instance, numeric_array, positive_number, whole_number
 from udulib.errors import InputError
-from udulib.inputs import finite_array, instance, numeric_array, positive_number, whole_number
-from udulib.spectra import effective_rank
+from udulib.factorization.spectra import effective_rank
 
 __all__ = [
     "VARIANTS",
@@ -538,8 +538,8 @@ def _diagnosis(module, tol):
 def radius_of(reference):
     r"""A radius for a map whose size is known: :math:`R = \|W\|_F^{1/3}`.
 
-    Only :math:`\|W\|/R^3` matters for how strongly UDV prefers few neurons, as for UDU (`udulib.radius`). With this
-    radius it is 1. The rule is a conjecture of this project; the book's notebook on pruning tests it.
+    Only :math:`\|W\|/R^3` matters for how strongly UDV prefers few neurons, as for UDU.
+    With this radius it is 1. The rule is a conjecture of this project; the book's notebook on pruning tests it.
 
     Parameters
     ----------

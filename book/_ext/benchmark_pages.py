@@ -18,7 +18,7 @@ from docutils.parsers.rst import directives
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from udulib import figures, ledger
+from companion import figures, ledger
 
 logger = logging.getLogger(__name__)
 

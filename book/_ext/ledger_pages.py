@@ -30,7 +30,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 
-from udulib import ledger
+from companion import ledger
 from udulib.errors import InputError
 
 logger = logging.getLogger(__name__)

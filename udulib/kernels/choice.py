@@ -4,7 +4,7 @@ import importlib.util
 import math
 
 from udulib.errors import InputError
-from udulib.models import BM, UDU, UDV, UV
+from udulib.factorization.models import BM, UDU, UDV, UV
 from udulib.problems import Completion, Ptychography, Sensing
 
 ENGINES = ("auto", "loop", "numba", "graph")

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from udulib.kernels.columns import Aside
+from udulib.kernels.aside import Aside
 
 REGISTER = 64  # bytes; the kernels read whole ones
 CALL = 2e8  # multiplications of one call, a fraction of a second: the keyboard can interrupt between calls

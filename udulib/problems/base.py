@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 
 import torch
 
+from udulib.checks import COMPLEX_OF, REAL_OF
 from udulib.errors import InputError
-from udulib.inputs import COMPLEX_OF, REAL_OF
 
 
 class Problem(ABC):

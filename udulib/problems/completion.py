@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
+from udulib.checks import finite_array, index_array, whole_number
 from udulib.errors import InputError
-from udulib.inputs import finite_array, index_array, whole_number
 from udulib.problems.base import Problem, half_square, scaled
 
 DENSE_UP_TO = 2000  # rows or columns beyond which no d x c workspace is made

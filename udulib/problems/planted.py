@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from udulib.checks import positive_array, positive_number, whole_number
 from udulib.errors import InputError
-from udulib.inputs import positive_array, positive_number, whole_number
+from udulib.factors import product
 from udulib.problems.base import stack
 from udulib.problems.completion import CHUNK, DENSE_UP_TO, Completion
 from udulib.problems.sensing import Sensing
-from udulib.spectra import product
-from udulib.streams import generator, seeds_array
+from udulib.seeds import generator, seeds_array
 
 
 @dataclass(frozen=True)

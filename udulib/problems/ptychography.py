@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from udulib.checks import finite_array, positive_array, whole_number
 from udulib.errors import InputError
-from udulib.inputs import finite_array, positive_array, whole_number
 from udulib.problems.base import Problem, half_square, stack
 from udulib.problems.planted import Truth
-from udulib.streams import generator, seeds_array
+from udulib.seeds import generator, seeds_array
 
 NORM_OF_DATA = 0.85  # ||b||^2 over theta at the answer; 0.91 to 0.95 with random pupils, 0.78 to 0.86 with a plain lens
 PART = 2**18  # complex numbers in the pictures of all columns up to which a batch is one: beyond, caches overflow

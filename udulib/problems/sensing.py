@@ -2,8 +2,8 @@
 
 import torch
 
+from udulib.checks import finite_array
 from udulib.errors import InputError
-from udulib.inputs import finite_array
 from udulib.problems.base import Problem
 
 

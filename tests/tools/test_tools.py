@@ -1,0 +1,380 @@
+"""The tools: what has changed runs again and nothing else, and only whole results count."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT, TINY, add_notebook
+
+from tools import check, execute, provenance, publish, run, stage, store, tune
+from tools.tree import ToolError, write_whole
+
+
+def log(tree):
+    path = tree.root / "log"
+    return sorted(path.read_text().splitlines()) if path.exists() else []
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def stored(tree, name="01_one", size="ci", device="cpu", value=3):
+    """A finished run, put there without running anything."""
+    notebook = tree.executed(size, name).with_name("new.ipynb")
+    notebook.parent.mkdir(parents=True, exist_ok=True)
+    code = nbformat.v4.new_code_cell("size", metadata={"tags": ["injected-parameters"]})
+    notebook.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=[code])))
+    made = provenance.gather(tree, name, size, device, 1.0)
+    claim, verdict = f"rank-{name[:2]}", "reproduced" if value == 3 else "differs"
+    record = {"id": claim, "size": size, "notebook": name, "seeds": [], "values": [value], "verdict": verdict}
+    store.put(tree, name, size, notebook, provenance.key(tree, name, size, device), made, [record])
+
+
+# Running --------------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_has_changed_runs(tree, capfd):
+    """Two notebooks run at once; then none; then, one being edited, that one alone. Progress shows each cell."""
+    run.run(tree, "ci", "cpu", jobs=2)
+    assert log(tree) == ["01_one ci cpu", "02_two ci cpu"]
+    assert re.search(r"01_one  cell 4/\d+", capfd.readouterr().out)
+    os.utime(tree.source("01_one"))
+    run.run(tree, "ci", "cpu", jobs=2)
+    assert len(log(tree)) == 2
+    edit(tree.source("02_two"), "the rank is", "its rank is")
+    run.run(tree, "ci", "cpu", jobs=2)
+    assert log(tree) == ["01_one ci cpu", "02_two ci cpu", "02_two ci cpu"]
+    made = store.fresh(tree, "02_two", "ci", "cpu")
+    assert made["records"][0]["values"] == [3]
+    assert made["provenance"]["size"] == "ci" and made["provenance"]["duration_seconds"] > 0
+    names = {path.name for path in tree.executed("ci", "_").parent.iterdir()}
+    assert names == {"01_one.ipynb", "01_one.json", "02_two.ipynb", "02_two.json"}
+
+
+def test_notebooks_share_the_cores_and_one_that_runs_alone_has_them_all(tree, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert [run.environment(beside)["OMP_NUM_THREADS"] for beside in (1, 2, 8)] == ["4", "2", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # whoever sets it is heard
+    assert run.environment(1)["OMP_NUM_THREADS"] == "3"
+    add_notebook(tree.root, "03_three")
+    beside, both_run = {}, threading.Barrier(2)
+
+    def one(tree, name, size, device, count):
+        beside[name] = count
+        if name != "03_three":
+            both_run.wait(timeout=60)
+            time.sleep(0.2 * (name == "02_two"))  # and 03_three begins beside it
+        return True
+
+    monkeypatch.setattr(run, "run_one", one)
+    run.run(tree, "ci", "cpu", jobs=2)
+    assert beside == {"01_one": 2, "02_two": 2, "03_three": 2}
+    run.run(tree, "ci", "cpu", jobs=2, names=["03_three"])
+    assert beside["03_three"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: edit(tree.source("01_one"), "# # Tiny", "# # Other"),
+        lambda tree: (tree.root / "udulib" / "code.py").write_text("answer = 43\n"),
+        lambda tree: (tree.root / "udulib" / "new.py").write_text(""),
+        lambda tree: (tree.root / "constraints.txt").write_text("numpy==2.4.5\n"),
+        lambda tree: (tree.root / "claims.yml").write_text("- {id: x, notebook: 01_one}\n"),
+        lambda tree: write_whole(tree.published("paper", "01_one"), '{"records": [1]}'),
+    ],
+    ids=["source", "library", "new module", "constraints", "claim", "published"],
+)
+def test_a_result_is_stale_once_what_it_depends_on_changes(tree, change):
+    stored(tree)
+    assert store.fresh(tree, "01_one", "ci", "cpu")
+    change(tree)
+    assert not store.fresh(tree, "01_one", "ci", "cpu")
+
+
+def test_a_result_is_of_one_size_and_one_device(tree):
+    stored(tree)
+    assert not store.fresh(tree, "01_one", "book", "cpu")
+    assert not store.fresh(tree, "01_one", "ci", "cuda")
+
+
+def test_a_result_outlives_changes_that_do_not_concern_it(tree):
+    stored(tree)
+    (tree.root / "claims.yml").write_text("- {id: x, notebook: 02_two}\n")
+    edit(tree.source("02_two"), "# # Tiny", "# # Other")
+    (tree.root / "udulib" / "notes.txt").write_text("nothing that is read")
+    assert store.fresh(tree, "01_one", "ci", "cpu")
+
+
+def test_a_result_is_of_the_tuning_logs_that_its_notebook_reads(tree):
+    edit(tree.source("02_two"), 'print("the', 'read_logs = print("the')
+    log = tree.root / "results" / "tuning" / "one.json"
+    write_whole(log, "1")
+    stored(tree)
+    stored(tree, "02_two")
+    write_whole(log, "2")
+    assert store.fresh(tree, "01_one", "ci", "cpu") and not store.fresh(tree, "02_two", "ci", "cpu")
+
+
+def test_tuning_without_the_library_says_what_to_install(tree, monkeypatch):
+    monkeypatch.setattr(tune, "version", lambda package: None)
+    with pytest.raises(ToolError, match="pip install cornac"):
+        tune.tune(tree, core=True)
+
+
+@pytest.mark.parametrize("part", ["executed", "run_record"])
+def test_half_a_result_is_none(tree, part):
+    """A file cut short, or missing, is never taken for a whole one."""
+    stored(tree)
+    path = getattr(tree, part)("ci", "01_one")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert not store.fresh(tree, "01_one", "ci", "cpu")
+    path.unlink()
+    assert not store.fresh(tree, "01_one", "ci", "cpu")
+    path.write_bytes(whole)
+    assert store.fresh(tree, "01_one", "ci", "cpu")
+
+
+def test_unknown_parameters_are_refused(tree, monkeypatch):
+    monkeypatch.setenv("UDULIB_RECORDS", "")
+    edit(tree.source("01_one"), 'device = "auto"\n', "")
+    with pytest.raises(ToolError, match="01_one has no parameter device"):
+        execute.execute(tree, "01_one", "ci", "cpu")
+
+
+def test_unknown_notebooks_are_refused(tree):
+    with pytest.raises(ToolError, match="there is no notebook 09_nine"):
+        run.run(tree, "ci", "cpu", names=["09_nine"])
+
+
+def test_a_notebook_records_only_its_own_claims(tmp_path):
+    write_whole(tmp_path / "x.json", json.dumps({"id": "x", "notebook": "02_two"}))
+    with pytest.raises(ToolError, match="claims of other notebooks: x"):
+        execute.read_records(tmp_path, "01_one")
+
+
+def test_a_failed_notebook_is_kept_for_reading_and_counts_for_nothing(tree, capfd):
+    edit(tree.source("01_one"), 'print("the rank is", 3)', "1 / 0")
+    with pytest.raises(ToolError, match="1 of 1 notebooks failed at size ci: 01_one"):
+        run.run(tree, "ci", "cpu", names=["01_one"])
+    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert "ZeroDivisionError" in store.failed_place(tree, "01_one", "ci").read_text()
+    assert not tree.executed("ci", "01_one").exists() and not store.fresh(tree, "01_one", "ci", "cpu")
+    with pytest.raises(ToolError, match="not run at size ci"):
+        stage.stage(tree, "ci", "cpu", tree.root / "stage")
+
+
+SLOW = TINY.replace(
+    '# %% tags=["nbval',
+    """# %%
+import time
+
+while not Path(os.environ["TINY_LOG"] + ".go").exists():
+    time.sleep(0.05)
+
+# %% tags=["nbval""",
+)
+
+
+def wait(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_that_counts_and_the_next_one_goes_on(tree):
+    """kill -9 in the middle of a notebook: what was whole stays, what was not runs again, the remains are removed."""
+    add_notebook(tree.root, "02_two", SLOW)
+    command = [sys.executable, "-m", "tools.run", "--root", tree.root, "--size", "ci", "--device", "cpu", "--jobs", "1"]
+    runner = subprocess.Popen(command, cwd=ROOT)
+    wait(lambda: len(log(tree)) == 2)  # the second notebook is at its waiting cell
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    assert store.fresh(tree, "01_one", "ci", "cpu") and not store.fresh(tree, "02_two", "ci", "cpu")
+    folder = tree.executed("ci", "_").parent
+    assert list(folder.glob(".02_two.*"))
+    write_whole(tree.root / "log.go", "")
+    wait(lambda: not list(folder.glob(".02_two.*")))  # the orphan sees that its parent is gone and ends
+    assert not tree.executed("ci", "02_two").exists()
+    (folder / ".02_two.999999999").mkdir()  # as if the orphan had been killed too
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert log(tree) == ["01_one ci cpu", "02_two ci cpu", "02_two ci cpu"]
+    assert store.fresh(tree, "02_two", "ci", "cpu") and not list(folder.glob(".*"))
+
+
+# Staging --------------------------------------------------------------------------------------------------------------
+
+
+def figure_cell(*extra, name="fig-a"):
+    about = {"udulib_figure": {"alt": "A line that falls.", "caption": "It *falls*.", "name": name}}
+    figure = nbformat.v4.new_output("display_data", {"image/png": "AAAA"}, metadata=about)
+    caption = nbformat.v4.new_output("display_data", {"text/markdown": "It"}, metadata={"udulib_caption": True})
+    return nbformat.v4.new_code_cell("show()", outputs=[figure, caption, *extra])
+
+
+def test_figures_become_numbered_figures():
+    cell = figure_cell()
+    stage.number_figure(cell, "01_one")
+    assert cell.metadata["mystnb"]["image"] == {"alt": "A line that falls."}
+    assert cell.metadata["mystnb"]["figure"] == {"caption": "It *falls*.", "name": "fig-a"}
+    assert [list(output.data) for output in cell.outputs] == [["image/png"]]
+
+
+def test_a_figure_shares_its_cell_with_nothing_displayed():
+    table = nbformat.v4.new_output("display_data", {"text/markdown": "| a |"})
+    with pytest.raises(ToolError, match="a cell shows one figure"):
+        stage.number_figure(figure_cell(table), "01_one")
+
+
+def test_staging_mirrors_book_and_notebooks_and_leaves_unchanged_files_alone(tree):
+    for name in tree.names():
+        stored(tree, name)
+    page, folder = tree.root / "book" / "index.md", tree.root / "stage"
+    page.write_text("# Title\n")
+    write_whole(folder / "book" / "gone.md", "of an earlier build")
+    stage.stage(tree, "ci", "cpu", folder)
+    staged = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    notebooks = {f"notebooks/{name}.ipynb" for name in tree.names()}
+    records = {f"executed/ci/{name}.json" for name in tree.names()}
+    assert (
+        staged
+        == {"_config.yml", "book/index.md", "book/_modules.md", "book/_runs.md", "book/_toc.yml"} | notebooks | records
+    )
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    page.write_text("# Other title\n")
+    stage.stage(tree, "ci", "cpu", folder)
+    after = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert {path.name for path in after if after[path] != before[path]} == {"index.md"}
+
+
+def test_a_page_that_the_contents_do_not_list_stops_the_staging(tree):
+    for name in tree.names():
+        stored(tree, name)
+    staged = stage.stage(tree, "ci", "cpu", tree.root / "stage") / "book" / "_toc.yml"
+    assert "02_two" in staged.read_text() and "03_not_written_yet" not in staged.read_text()
+    edit(tree.root / "book" / "_toc.yml", "  - file: notebooks/02_two\n", "")
+    with pytest.raises(ToolError, match="does not list notebooks/02_two"):
+        stage.stage(tree, "ci", "cpu", tree.root / "stage")
+
+
+def test_every_notebook_page_ends_in_its_provenance(tree):
+    for name in tree.names():
+        stored(tree, name)
+    stage.stage(tree, "ci", "cpu", tree.root / "stage")
+    notebook = nbformat.read(tree.root / "stage" / "notebooks" / "01_one.ipynb", as_version=4)
+    made = store.fresh(tree, "01_one", "ci", "cpu")["provenance"]
+    for part in ("size ci", made["python"], made["torch"], made["numpy"], made["source_hash"][:10], made["date"][:10]):
+        assert part in notebook.cells[-1].source
+    runs = (tree.root / "stage" / "book" / "_runs.md").read_text()
+    assert "01_one" in runs and "02_two" in runs and made["torch"] in runs
+
+
+def test_buttons_follow_from_the_repository_address_alone():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["repository"]["url"] = ""
+    without = stage.staged_config(config)
+    assert "launch_buttons" not in without and "repository" not in without
+    assert not any(without["html"][f"use_{button}_button"] for button in ("repository", "issues", "edit_page"))
+    config["repository"]["url"] = "https://example.org/owner/companion"
+    with_url = stage.staged_config(config)
+    assert with_url["launch_buttons"]["colab_url"] and with_url["html"]["use_repository_button"]
+
+
+# Publishing -----------------------------------------------------------------------------------------------------------
+
+
+def test_publish_copies_only_what_is_current(tree):
+    stored(tree, "01_one")
+    stored(tree, "02_two")
+    publish.publish(tree, "ci", "cpu", [])
+    published = json.loads(tree.published("ci", "02_two").read_text())
+    assert published["records"][0]["id"] == "rank-02" and published["provenance"]["size"] == "ci"
+    edit(tree.source("02_two"), "# # Tiny", "# # Other")
+    with pytest.raises(ToolError, match="not run at size ci on cpu since the last change: 02_two"):
+        publish.publish(tree, "ci", "cpu", [])
+
+
+CLAIM = """
+- id: rank-NUMBER
+  paper: ours
+  where: here
+  statement: the rank is 3
+  quantity: rank
+  kind: deterministic
+  expected: {equals: 3}
+  observed: {ci: {min: LEAST, max: 3}}
+  notebook: NOTEBOOK
+  reason: as an example
+"""
+
+
+def test_check_is_red_when_a_claim_no_longer_holds_and_when_a_verdict_changes(tree, capsys):
+    """Green, then a value within its band with another verdict, then one outside of it, then none at all."""
+    claims = [("01", "01_one"), ("02", "02_two"), ("03", "03_not_written_yet")]
+    for least in (2, 3):
+        text = [CLAIM.replace("NUMBER", number).replace("NOTEBOOK", name) for number, name in claims]
+        (tree.root / "claims.yml").write_text("".join(text).replace("LEAST", str(least)))
+        for name in tree.names():
+            stored(tree, name)
+        publish.publish(tree, "ci", "cpu", [])
+        check.check(tree, "ci", "cpu", jobs=1)
+        assert "the ledger holds at size ci: 2 claims measured" in capsys.readouterr().out
+        stored(tree, "02_two", value=2)
+        with pytest.raises(ToolError, match="rank-02: the verdict is differs, the published one is reproduced") as red:
+            check.check(tree, "ci", "cpu", jobs=1)
+        assert ("rank-02: 2 left the observed band" in str(red.value)) == (least == 3)
+
+
+def test_provenance_says_whether_the_commit_holds_it_all(tree):
+    """dirty is about what the result depends on, not about other files."""
+
+    def git(*arguments):
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+        subprocess.run(["git", *who, *arguments], cwd=tree.root, check=True, capture_output=True)
+
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    assert not provenance.gather(tree, "01_one", "ci", "cpu", 1.0)["dirty"]
+    (tree.root / "book" / "index.md").write_text("# Title\n")
+    assert not provenance.gather(tree, "01_one", "ci", "cpu", 1.0)["dirty"]
+    (tree.root / "udulib" / "code.py").write_text("answer = 43\n")
+    made = provenance.gather(tree, "01_one", "ci", "cpu", 1.0)
+    assert made["dirty"] and re.fullmatch("[0-9a-f]{40}", made["commit"])
+
+
+def test_wheel_and_sdist_hold_the_ledger(tmp_path):
+    """Verdicts show in Colab: the wheel has claims.yml and results/, also when it is built from the sdist."""
+    import tarfile
+    import zipfile
+
+    build = [sys.executable, "-m", "hatchling", "build", "-d", tmp_path]
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / archive.name.removesuffix(".tar.gz")
+    for source in (ROOT, unpacked):
+        subprocess.run([*build, "-t", "wheel"], cwd=source, check=True, capture_output=True)
+        (wheel,) = tmp_path.glob("*.whl")
+        names = set(zipfile.ZipFile(wheel).namelist())
+        shipped = {name.removeprefix("companion/_shipped/") for name in names if name.startswith("companion/_shipped/")}
+        published = {path.relative_to(ROOT).as_posix() for path in (ROOT / "results").rglob("*.json")}
+        assert "claims.yml" in shipped and published <= shipped
+        assert not any(name.startswith(("tools/", "tests/", "book/")) for name in names)
+        wheel.unlink()

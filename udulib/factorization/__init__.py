@@ -1,0 +1,36 @@
+"""X = U diag(D) Vᵀ: models of it, the loop that descends on its factors, and what is read off a run.
+
+===================  ====================================================================================
+``models``           BM, UDU, UV and UDV: factors, gradient, projection
+``descent``          ``descend``, the one loop, for a batch of runs at once
+``spectra``          singular values and ranks
+``radius``           settings that are read off the data
+``stopping``         the plateau of the rank, and when to stop
+``live_columns``     going on with the columns that are alive, and the certificate for it
+===================  ====================================================================================
+"""
+
+from udulib.factorization.descent import Trace, descend
+from udulib.factorization.live_columns import LiveColumns, live_columns
+from udulib.factorization.models import BM, UDU, UDV, UV, Model
+from udulib.factorization.radius import suggest_radius
+from udulib.factorization.spectra import effective_rank, numerical_rank, singular_values
+from udulib.factorization.stopping import Plateau, rank_plateau
+
+__all__ = [
+    "BM",
+    "UDU",
+    "UDV",
+    "UV",
+    "LiveColumns",
+    "Model",
+    "Plateau",
+    "Trace",
+    "descend",
+    "effective_rank",
+    "live_columns",
+    "numerical_rank",
+    "rank_plateau",
+    "singular_values",
+    "suggest_radius",
+]

@@ -1,0 +1,1 @@
+"""What is proved, as checks: fixed points of UDU, and gradient descent for deep factorization."""
