@@ -13,8 +13,8 @@ import torch
 from _timing import write
 
 import udulib as ul
+from udulib import solvers
 from udulib.factorization import radius, stopping
-from udulib.solvers import completion as baselines
 
 D, RANK, OBSERVED, COLUMNS = 1000, 5, 100_000, 32
 SEEDS, TIMED = range(10), 3  # problems, and of these those that the rivals run on
@@ -77,14 +77,14 @@ def udu_then_als(problem, clock):
     model = ul.UDU(rank=COLUMNS, radius=chosen.radius)
     trace = ul.descend(problem, model, iterations=ITERATIONS, device="cpu", **chosen.settings)
     rank = int(stopping.rank_plateau(trace, problem).rank)
-    start = baselines.leading_directions(trace.factors, rank)
-    baselines.als(problem, rank, sweeps=SWEEPS, tol=0.0, start=start, watch=clock)
+    start = solvers.leading_directions(trace.factors, rank)
+    solvers.als(problem, rank, sweeps=SWEEPS, tol=0.0, start=start, watch=clock)
     return rank
 
 
 def als(columns):
     def run(problem, clock):
-        baselines.als(problem, columns, sweeps=SWEEPS, tol=0.0, watch=clock)
+        solvers.als(problem, columns, sweeps=SWEEPS, tol=0.0, watch=clock)
 
     return run
 
@@ -92,7 +92,7 @@ def als(columns):
 def soft_impute(problem, clock):
     largest, fit = radius.estimated_spectrum(problem)[0][0], None
     for penalty in largest * PENALTIES:
-        fit = baselines.soft_impute(problem, penalty, rank=COLUMNS, sweeps=PENALTY_SWEEPS, tol=TARGET, start=fit)
+        fit = solvers.soft_impute(problem, penalty, rank=COLUMNS, sweeps=PENALTY_SWEEPS, tol=TARGET, start=fit)
         if clock(fit):
             break
 

@@ -56,8 +56,8 @@ from IPython.display import Markdown
 import udulib as ul
 from companion import Ledger, figures
 from companion.completion import atlas, ratings
+from udulib import solvers
 from udulib.factorization import radius, stopping
-from udulib.solvers import completion as baselines
 
 settings = {
     "ci": {  # a coarse atlas, few and small problems, and the most active corner of the ratings
@@ -683,7 +683,7 @@ ledger.record("c-rectangular-rule", rectangular["by the rule"][0].max(0), seeds=
 # ## UDU for the rank, least squares for the matrix
 #
 # Alternating least squares (ALS) needs the rank and is then much faster than UDU. UDU finds the rank, long
-# before it has the matrix. `baselines.udu_then_als` takes UDU's plateau, keeps that many directions, and finishes with
+# before it has the matrix. `solvers.udu_then_als` takes UDU's plateau, keeps that many directions, and finishes with
 # least squares.
 #
 # Does it pay? The rivals: least squares that is *told* the rank, from a random and from a spectral start, and least
@@ -708,14 +708,14 @@ def spectral_start(problem):
 
 def searched(problem):
     """Least squares at every rank up to 2k; the one with the best criterion."""
-    fits = [baselines.als(problem, r) for r in range(1, 2 * k + 1)]
+    fits = [solvers.als(problem, r) for r in range(1, 2 * k + 1)]
     return min(fits, key=lambda fit: float(stopping.information(fit.objective[-1], fit.rank, problem)))
 
 
 rivals = {
-    "UDU, then ALS": lambda p: baselines.udu_then_als(p, device=device),
-    "ALS, told the rank": lambda p: baselines.als(p, k, sweeps=200),
-    "ALS, told, spectral start": lambda p: baselines.als(p, k, sweeps=200, start=spectral_start(p)),
+    "UDU, then ALS": lambda p: solvers.udu_then_als(p, device=device),
+    "ALS, told the rank": lambda p: solvers.als(p, k, sweeps=200),
+    "ALS, told, spectral start": lambda p: solvers.als(p, k, sweeps=200, start=spectral_start(p)),
     "ALS, rank searched": searched,
 }
 solved = {name: np.zeros((len(oversampling), 5 * batch)) for name in rivals}
@@ -798,7 +798,7 @@ scores = {(log["method"], log["centred"]): scored(log) for log in logs}
 validation = {(log["method"], log["centred"]): min(r["validation"] or np.inf for r in log["runs"]) for log in logs}
 alone = []
 for parts in splits:
-    fitted = baselines.means(table.problem(np.append(parts.train, parts.validation)))
+    fitted = solvers.means(table.problem(np.append(parts.train, parts.validation)))
     guess = np.clip(fitted.at(table.users[parts.test], table.items[parts.test]), 1, 5)
     alone.append(np.sqrt(np.mean((guess - table.values[parts.test]) ** 2)))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from companion import data
 from companion.ledger import home
+from udulib import solvers
 from udulib.checks import whole_number
 from udulib.errors import InputError
 from udulib.factorization.descent import descend
@@ -22,7 +23,6 @@ from udulib.factorization.radius import estimated_spectrum
 from udulib.factorization.spectra import effective_rank, numerical_rank, singular_values
 from udulib.problems import Completion
 from udulib.seeds import generator
-from udulib.solvers import completion as baselines
 
 BUDGET = 20  # runs for each method
 COLUMNS = 40  # of U and V, where the rank is to be found and not given
@@ -205,7 +205,7 @@ class _Descended(_Method):
             device="cpu",
         )
         factors = trace.factors
-        fit = baselines.Fit({"U": factors["U"] * factors.get("D", 1.0), "V": factors["V"]}, trace.objective)
+        fit = solvers.Fit({"U": factors["U"] * factors.get("D", 1.0), "V": factors["V"]}, trace.objective)
         if not long:
             return fit, None, None
         misfit = np.nan_to_num(trace.monitor["watch"], nan=np.inf)
@@ -251,7 +251,7 @@ class _DecayedUV(_UV):
         return settings | {"weight_decay": scale.noise * _log_uniform(rng, 0.1, 1.0)}
 
     def model(self, settings):
-        return baselines.DecayedUV(rank=COLUMNS, weight_decay=settings["weight_decay"])
+        return solvers.DecayedUV(rank=COLUMNS, weight_decay=settings["weight_decay"])
 
 
 class _SoftImpute(_Method):
@@ -259,7 +259,7 @@ class _SoftImpute(_Method):
         return {"penalty": float(scale.noise * 0.15 ** (1 - part))}
 
     def fit(self, problem, settings, watch=None):
-        fit = baselines.soft_impute(problem, settings["penalty"], rank=COLUMNS, sweeps=100, tol=1e-3)
+        fit = solvers.soft_impute(problem, settings["penalty"], rank=COLUMNS, sweeps=100, tol=1e-3)
         return fit, {} if watch else None, _misfit(fit, watch) if watch else None
 
 
@@ -280,9 +280,9 @@ class _ALS(_Method):
     def fit(self, problem, settings, watch=None):
         given = dict(rank=settings["rank"], ridge=settings["ridge"], weighted=settings["weighted"])
         if watch is None:
-            return baselines.als(problem, sweeps=settings["sweeps"], tol=0.0, **given), None, None
+            return solvers.als(problem, sweeps=settings["sweeps"], tol=0.0, **given), None, None
         misfits = []
-        fit = baselines.als(
+        fit = solvers.als(
             problem, sweeps=self.longest, tol=0.0, watch=lambda f: misfits.append(_misfit(f, watch)), **given
         )
         best = int(np.argmin(misfits))
@@ -302,10 +302,10 @@ class _Biased(_Method):
 
     def fit(self, problem, settings, watch=None):
         if watch is None:
-            return baselines.biased_factorization(problem, **settings), None, None
+            return solvers.biased_factorization(problem, **settings), None, None
         fit, misfits = None, []
         for _ in range(self.longest // self.every):
-            fit = baselines.biased_factorization(problem, epochs=self.every, start=fit, **settings)
+            fit = solvers.biased_factorization(problem, epochs=self.every, start=fit, **settings)
             misfits.append(_misfit(fit, watch))
         best = int(np.argmin(misfits))
         return fit, {"epochs": self.every * (best + 1)}, misfits[best]
@@ -358,10 +358,10 @@ def prepared(ratings, index, method, centred=True, explained=0.0):
         return raw, None
     overall = float(ratings.values[index].mean())
     if not centred:
-        means = baselines.Means(overall, *(np.zeros(n) for n in ratings.shape))
+        means = solvers.Means(overall, *(np.zeros(n) for n in ratings.shape))
     else:
         i, j, values = ratings.users[index], ratings.items[index], ratings.values[index]
-        means = baselines.means(Completion(i, j, values - explained, ratings.shape))
+        means = solvers.means(Completion(i, j, values - explained, ratings.shape))
     return ratings.problem(index, means), means
 
 

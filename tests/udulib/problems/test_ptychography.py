@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import udulib as ul
+from udulib import solvers
 from udulib.factorization.live_columns import live_columns
 from udulib.factors import product
 from udulib.problems import ptychography
 from udulib.problems.base import Problem
 from udulib.problems.ptychography import leading_vector
-from udulib.solvers import phase_retrieval as phase
+from udulib.solvers import retrieval
 
 SEEDS = np.arange(5)
 
@@ -300,7 +301,7 @@ def test_live_columns_refuses_what_it_cannot_judge():
 
 # What an imaging scientist would use ----------------------------------------------------------------------------------
 
-RIVALS = [phase.alternating_projection, phase.pie, phase.wirtinger_flow]
+RIVALS = [solvers.alternating_projection, solvers.pie, solvers.wirtinger_flow]
 
 
 @pytest.mark.parametrize("rival", RIVALS)
@@ -321,7 +322,7 @@ def test_from_a_flat_start_each_finds_the_object(rival):
 def test_alternating_projection_never_moves_away_from_the_moduli():
     """Error reduction: the distance to the measured moduli does not grow (Fienup 1982)."""
     problem, _ = ul.planted_ptychography(*smooth(16), window=8, grid=3, step=4)
-    run = phase.alternating_projection(problem, "random", iterations=30)
+    run = solvers.alternating_projection(problem, "random", iterations=30)
     moduli = problem.b.sqrt()
     misfits = [
         float((problem.measure(x, x).sqrt() - moduli).norm())
@@ -332,21 +333,21 @@ def test_alternating_projection_never_moves_away_from_the_moduli():
 
 def test_wirtinger_flow_is_bm_with_one_column():
     problem, _ = ul.planted_ptychography(*smooth(16), window=8, grid=3, step=4)
-    x = phase.starting_spectrum(problem, "random", seed=3)
-    run = phase.wirtinger_flow(problem, x, iterations=25, step_size=0.3)
+    x = solvers.starting_spectrum(problem, "random", seed=3)
+    run = solvers.wirtinger_flow(problem, x, iterations=25, step_size=0.3)
     bm = ul.descend(problem, ul.BM(rank=1), step_size=0.3, iterations=25, start={"U": x[:, None]})
     np.testing.assert_allclose(run.estimate, bm.factors["U"][:, 0], atol=1e-12)
 
 
 def test_starts():
     problem, truth = ul.planted_ptychography(*pictures(32), seed=[0, 1])
-    for start in phase.STARTS:
-        x = phase.starting_spectrum(problem, start, seed=[4, 5])
+    for start in retrieval.STARTS:
+        x = solvers.starting_spectrum(problem, start, seed=[4, 5])
         assert x.shape == (2, 1024)
         np.testing.assert_allclose(np.linalg.norm(x, axis=-1) ** 2, problem.trace_estimate())
-    flat = problem.image(phase.starting_spectrum(problem, "flat"))
+    flat = problem.image(solvers.starting_spectrum(problem, "flat"))
     np.testing.assert_allclose(flat, np.broadcast_to(flat[:, :1, :1], flat.shape), atol=1e-12)
-    assert np.all(truth.relative_error(phase.starting_spectrum(problem, "spectral")) < 0.8)
+    assert np.all(truth.relative_error(solvers.starting_spectrum(problem, "spectral")) < 0.8)
 
 
 # Bad input ------------------------------------------------------------------------------------------------------------
@@ -414,16 +415,16 @@ def test_bad_rivals(rival, change, message):
 
 def test_bad_settings_of_one_rival():
     with pytest.raises(ul.InputError, match="below 1"):
-        phase.alternating_projection(small(), momentum=1.0)
+        solvers.alternating_projection(small(), momentum=1.0)
     with pytest.raises(ul.InputError, match="step_size"):
-        phase.pie(small(), step_size=0.0)
+        solvers.pie(small(), step_size=0.0)
     with pytest.raises(ul.InputError, match="a Ptychography"):
-        phase.pie(ul.planted_completion(d=4, rank=1, observed=9)[0])
+        solvers.pie(ul.planted_completion(d=4, rank=1, observed=9)[0])
     dark, _ = ul.planted_ptychography(*smooth(10), window=6, grid=1, step=1)
-    assert phase.starting_spectrum(dark, "flat").any()
+    assert solvers.starting_spectrum(dark, "flat").any()
     corner = ul.Ptychography(np.ones((1, 2, 2)), [[0, 0]], (8, 8), np.ones((1, 2, 2)))
     with pytest.raises(ul.InputError, match="middle of the spectrum"):
-        phase.pie(corner)
+        solvers.pie(corner)
 
 
 def test_stacked_problems_have_the_same_windows():

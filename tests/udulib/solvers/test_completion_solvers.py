@@ -7,7 +7,8 @@ import pytest
 
 import udulib as ul
 from companion.completion import ratings
-from udulib.solvers import completion as baselines
+from udulib import solvers
+from udulib.solvers import least_squares
 
 
 def noisy(d=(20, 25), rank=3, observed=300, **more):
@@ -29,7 +30,7 @@ def gradient(problem, X):
 def test_soft_impute_meets_the_conditions_of_the_nuclear_norm(d):
     """At the minimum -G is penalty times a subgradient: ||G|| <= penalty, and <-G, X> = penalty ||X||_*."""
     problem, penalty = noisy(d), 2.0
-    fit = baselines.soft_impute(problem, penalty, rank=20, sweeps=3000, tol=1e-10)
+    fit = solvers.soft_impute(problem, penalty, rank=20, sweeps=3000, tol=1e-10)
     G, X = gradient(problem, fit.product()), fit.product()
     assert 0 < fit.rank < 20
     assert np.linalg.norm(G, 2) <= penalty * (1 + 1e-4)
@@ -38,9 +39,9 @@ def test_soft_impute_meets_the_conditions_of_the_nuclear_norm(d):
 
 def test_soft_impute_goes_on_from_a_larger_penalty():
     problem = noisy()
-    first = baselines.soft_impute(problem, 4.0, rank=10, sweeps=2000, tol=1e-10)
-    cold = baselines.soft_impute(problem, 3.5, rank=10, sweeps=2000, tol=1e-10)
-    warm = baselines.soft_impute(problem, 3.5, rank=10, sweeps=2000, tol=1e-10, start=first)
+    first = solvers.soft_impute(problem, 4.0, rank=10, sweeps=2000, tol=1e-10)
+    cold = solvers.soft_impute(problem, 3.5, rank=10, sweeps=2000, tol=1e-10)
+    warm = solvers.soft_impute(problem, 3.5, rank=10, sweeps=2000, tol=1e-10, start=first)
     assert warm.product() == pytest.approx(cold.product(), abs=1e-5)
     assert len(warm.objective) < len(cold.objective)
 
@@ -48,15 +49,15 @@ def test_soft_impute_goes_on_from_a_larger_penalty():
 def test_a_penalty_above_the_norm_of_the_data_leaves_nothing():
     problem = noisy()
     norm = np.linalg.norm(gradient(problem, np.zeros(problem.shape)), 2)
-    fit = baselines.soft_impute(problem, 1.01 * norm, rank=5)
+    fit = solvers.soft_impute(problem, 1.01 * norm, rank=5)
     assert fit.rank == 0 and not fit.product().any()
 
 
 def test_weight_decay_on_two_factors_is_the_nuclear_norm():
     """min over U, V of f + w/2 (|U|^2 + |V|^2) = min over X of f + w ||X||_* (Srebro, Rennie, Jaakkola 2005)."""
     problem, penalty = noisy(), 2.0
-    convex = baselines.soft_impute(problem, penalty, rank=20, sweeps=3000, tol=1e-10)
-    model = baselines.DecayedUV(rank=15, weight_decay=penalty)
+    convex = solvers.soft_impute(problem, penalty, rank=20, sweeps=3000, tol=1e-10)
+    model = solvers.DecayedUV(rank=15, weight_decay=penalty)
     trace = ul.descend(problem, model, step_size=0.03, iterations=3000, init_scale=1.0, record_at=[], device="cpu")
     assert trace.product() == pytest.approx(convex.product(), abs=1e-3)
 
@@ -78,40 +79,40 @@ def penalised(problem, fit, ridge, weighted):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_als_lowers_what_it_minimises_and_ends_where_no_move_of_v_helps(weighted):
     problem, seen = noisy(), []
-    fit = baselines.als(problem, 4, ridge=0.3, weighted=weighted, tol=0.0, sweeps=50, watch=lambda f: seen.append(f))
+    fit = solvers.als(problem, 4, ridge=0.3, weighted=weighted, tol=0.0, sweeps=50, watch=lambda f: seen.append(f))
     costs = [penalised(problem, f, 0.3, weighted) for f in seen]
     assert (np.diff(costs) <= 1e-9).all() and len(costs) == 50
     rng = np.random.default_rng(0)
     for _ in range(5):
         V = fit.factors["V"] + 1e-3 * rng.standard_normal(fit.factors["V"].shape)
-        moved = baselines.Fit({"U": fit.factors["U"], "V": V}, np.empty(0))
+        moved = solvers.Fit({"U": fit.factors["U"], "V": V}, np.empty(0))
         assert penalised(problem, moved, 0.3, weighted) > costs[-1]
 
 
 @pytest.mark.parametrize("d", [30, (30, 35)])
 def test_als_finds_a_planted_matrix(d):
     problem, truth = ul.planted_completion(d=d, rank=2, observed=500, spectrum=(2.0, 1.0), seed=0)
-    fit = baselines.als(problem, rank=2)
+    fit = solvers.als(problem, rank=2)
     assert truth.relative_error(fit) < 1e-9
     assert len(fit.objective) < 100  # it saw that it was done
 
 
 def test_als_answers_for_rows_and_columns_without_entries():
     problem = ul.Completion([0, 0, 1], [0, 1, 0], [2.0, 4.0, 1.0], shape=(3, 3))
-    fit = baselines.als(problem, rank=1)
+    fit = solvers.als(problem, rank=1)
     assert fit.product()[:2, :2] == pytest.approx(np.array([[2.0, 4.0], [1.0, 2.0]]), abs=1e-6)
     assert not fit.product()[2].any() and not fit.product()[:, 2].any()
 
 
 def test_als_is_the_same_row_by_row(monkeypatch):
     problem = noisy()
-    dense = baselines.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0)
-    monkeypatch.setattr(baselines, "DENSE_UP_TO", 0)
-    assert baselines.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0).product() == pytest.approx(dense.product())
+    dense = solvers.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0)
+    monkeypatch.setattr(least_squares, "DENSE_UP_TO", 0)
+    assert solvers.als(problem, 3, ridge=0.1, sweeps=5, tol=0.0).product() == pytest.approx(dense.product())
 
 
 def test_als_stops_when_the_watcher_says_so():
-    assert len(baselines.als(noisy(), 3, watch=lambda fit: len(fit.objective) == 2).objective) == 3
+    assert len(solvers.als(noisy(), 3, watch=lambda fit: len(fit.objective) == 2).objective) == 3
 
 
 # The recipe ----------------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def test_als_stops_when_the_watcher_says_so():
 @pytest.mark.parametrize("d", [50, (40, 50)])
 def test_udu_finds_the_rank_and_least_squares_the_matrix(d):
     problem, truth = ul.planted_completion(d=d, rank=2, observed=500, spectrum=(2.0, 1.0), seed=1)
-    done = baselines.udu_then_als(problem, iterations=4000, rank=12, device="cpu")
+    done = solvers.udu_then_als(problem, iterations=4000, rank=12, device="cpu")
     assert done.rank == done.fit.rank == 2
     before, after = truth.relative_error(done.trace), truth.relative_error(done)
     assert after < 1e-9 < before
@@ -129,8 +130,8 @@ def test_udu_finds_the_rank_and_least_squares_the_matrix(d):
 def test_the_recipe_starts_least_squares_where_udu_ended():
     """One sweep from there is far better than one from nowhere."""
     problem, truth = ul.planted_completion(d=50, rank=2, observed=500, spectrum=(2.0, 1.0), seed=1)
-    ours = baselines.udu_then_als(problem, iterations=4000, rank=12, sweeps=1, device="cpu")
-    assert truth.relative_error(ours) < 0.1 * truth.relative_error(baselines.als(problem, 2, sweeps=1))
+    ours = solvers.udu_then_als(problem, iterations=4000, rank=12, sweeps=1, device="cpu")
+    assert truth.relative_error(ours) < 0.1 * truth.relative_error(solvers.als(problem, 2, sweeps=1))
 
 
 # Means and the library ------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_the_recipe_starts_least_squares_where_udu_ended():
 
 def test_means_solve_their_least_squares_problem():
     problem = noisy()
-    found = baselines.means(problem, ridge=(3.0, 2.0), sweeps=200)
+    found = solvers.means(problem, ridge=(3.0, 2.0), sweeps=200)
     rows, cols = problem.rows.numpy(), problem.cols.numpy()
     left = problem.b.numpy() - found.at(rows, cols)
     assert np.bincount(rows, left, 20) == pytest.approx(3.0 * found.rows, abs=1e-8)
@@ -148,7 +149,7 @@ def test_means_solve_their_least_squares_problem():
 def test_biased_factorization_learns():
     pytest.importorskip("cornac")
     problem = noisy(observed=400)
-    fit = baselines.biased_factorization(problem, rank=3, epochs=300, ridge=0.0, step_size=0.02)
+    fit = solvers.biased_factorization(problem, rank=3, epochs=300, ridge=0.0, step_size=0.02)
     rows, cols = problem.rows.numpy(), problem.cols.numpy()
     misfit = fit.entries(rows, cols) - problem.b.numpy()
     assert misfit @ misfit < 0.1 * np.sum(problem.b.numpy() ** 2)
@@ -158,24 +159,24 @@ def test_biased_factorization_learns():
 def test_without_the_library_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cornac.data", None)
     with pytest.raises(ul.InputError, match="pip install cornac"):
-        baselines.biased_factorization(noisy(), rank=2)
+        solvers.biased_factorization(noisy(), rank=2)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda p: baselines.als(ul.stack([p, p]), 2), "take one by one"),
-        (lambda p: baselines.als(p, 0), "rank"),
-        (lambda p: baselines.als(p, 2, ridge=-1.0), "ridge"),
-        (lambda p: baselines.als(p, 2, start=np.ones((3, 3))), "start is V"),
-        (lambda p: baselines.als(p, 2, sweeps=0), "sweeps"),
-        (lambda p: baselines.soft_impute(p, 0.0, rank=2), "penalty"),
-        (lambda p: baselines.soft_impute(ul.stack([p, p]), 1.0, rank=2), "take one by one"),
-        (lambda p: baselines.means(ul.stack([p, p])), "take one by one"),
-        (lambda p: baselines.means(p, ridge=(0.0, 1.0)), "ridge"),
-        (lambda p: baselines.DecayedUV(rank=2, weight_decay=-1.0), "weight_decay"),
-        (lambda p: baselines.biased_factorization(noisy(22), rank=2), "rectangular"),
-        (lambda p: baselines.udu_then_als(ul.stack([p, p])), "take one by one"),
+        (lambda p: solvers.als(ul.stack([p, p]), 2), "take one by one"),
+        (lambda p: solvers.als(p, 0), "rank"),
+        (lambda p: solvers.als(p, 2, ridge=-1.0), "ridge"),
+        (lambda p: solvers.als(p, 2, start=np.ones((3, 3))), "start is V"),
+        (lambda p: solvers.als(p, 2, sweeps=0), "sweeps"),
+        (lambda p: solvers.soft_impute(p, 0.0, rank=2), "penalty"),
+        (lambda p: solvers.soft_impute(ul.stack([p, p]), 1.0, rank=2), "take one by one"),
+        (lambda p: solvers.means(ul.stack([p, p])), "take one by one"),
+        (lambda p: solvers.means(p, ridge=(0.0, 1.0)), "ridge"),
+        (lambda p: solvers.DecayedUV(rank=2, weight_decay=-1.0), "weight_decay"),
+        (lambda p: solvers.biased_factorization(noisy(22), rank=2), "rectangular"),
+        (lambda p: solvers.udu_then_als(ul.stack([p, p])), "take one by one"),
     ],
 )
 def test_bad_input(call, words):
@@ -224,7 +225,7 @@ def test_every_method_is_tuned_and_scored(few, method):
     assert log["chosen"] in [run["settings"] for run in log["runs"] if run["validation"] == best]
     parts = ratings.split(few, 1)
     score = ratings.score(method, log["chosen"], few, parts)
-    found = baselines.means(few.problem(np.append(parts.train, parts.validation)))
+    found = solvers.means(few.problem(np.append(parts.train, parts.validation)))
     alone = np.clip(found.at(few.users[parts.test], few.items[parts.test]), 1, 5) - few.values[parts.test]
     assert score.rmse < 1.02 * np.sqrt(np.mean(alone**2))
     assert 0 <= score.rank <= score.columns
@@ -244,11 +245,11 @@ def test_the_second_round_takes_the_means_of_what_the_factors_leave(few):
     parts, given = ratings.split(few, 0), {"rank": 2, "ridge": 5.0, "weighted": False, "sweeps": 3}
     index = np.append(parts.train, parts.validation)
     i, j, values = few.users[index], few.items[index], few.values[index]
-    first = baselines.als(ratings.prepared(few, index, "ALS")[0], tol=0.0, **given)
+    first = solvers.als(ratings.prepared(few, index, "ALS")[0], tol=0.0, **given)
     rest = ul.Completion(i, j, values - first.entries(i, j), few.shape)
     problem, means = ratings.prepared(few, index, "ALS", explained=first.entries(i, j))
-    assert np.array_equal(means.at(i, j), baselines.means(rest).at(i, j))
-    second = baselines.als(problem, tol=0.0, **given)
+    assert np.array_equal(means.at(i, j), solvers.means(rest).at(i, j))
+    second = solvers.als(problem, tol=0.0, **given)
     i, j = few.users[parts.test], few.items[parts.test]
     error = np.clip(second.entries(i, j) + means.at(i, j), 1, 5) - few.values[parts.test]
     twice, once = (ratings.score("ALS", given, few, parts, rounds=rounds).rmse for rounds in (2, 1))
