@@ -8,7 +8,7 @@ from udulib.checks import finite_array, positive_array, whole_number
 from udulib.errors import InputError
 from udulib.problems.base import stack
 from udulib.problems.planted import Truth
-from udulib.problems.ptychography import Ptychography
+from udulib.problems.ptychography import Ptychography, leading_vector, places_of
 from udulib.seeds import generator, seeds_array
 
 
