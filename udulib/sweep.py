@@ -15,14 +15,13 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from udulib.errors import InputError
 
@@ -97,7 +96,7 @@ def run(function, settings, executor=None, *, store="sweep", progress=True):
         The folder of the results. It is written by this process alone: workers need no disk in common. Its files are
         pickles of (setting, result); use no store that strangers can write to.
     progress : bool, default True
-        Whether to show a progress bar.
+        Whether to show a progress bar, where tqdm is installed.
 
     Returns
     -------
@@ -134,7 +133,7 @@ def run(function, settings, executor=None, *, store="sweep", progress=True):
     kept = {key: payload for key in places if (payload := _read(store, key)) is not None}
     missing = {key: setting for key, setting in zip(keys, settings, strict=True) if key not in kept}
     failed = {}
-    with tqdm(total=len(keys), initial=sum(places[key] for key in kept), disable=not progress) as bar:
+    with _bar(progress, total=len(keys), initial=sum(places[key] for key in kept)) as bar:
         outcomes = _on_all_cores(function, missing) if executor is None else _through(executor, function, missing)
         for key, payload, error in outcomes:
             if error is None:
@@ -150,6 +149,28 @@ def run(function, settings, executor=None, *, store="sweep", progress=True):
         failures={place: failed[key] for place, key in enumerate(keys) if key in failed},
         computed=tuple(place for place, key in enumerate(keys) if key in missing and key in kept),
     )
+
+
+class _Unseen(nullcontext):
+    """What stands for a progress bar where there is none."""
+
+    def __enter__(self):
+        return self
+
+    def update(self, count):
+        pass
+
+    def set_postfix(self, **numbers):
+        pass
+
+
+def _bar(shown, **counts):
+    """A progress bar; one that nobody sees does not need tqdm."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return _Unseen()
+    return tqdm(disable=not shown, **counts)
 
 
 # Computing ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 ===================  ====================================================================================
 ``models``           BM, UDU, UV and UDV: factors, gradient, projection
 ``descent``          ``descend``, the one loop, for a batch of runs at once
+``engines``          which of its engines a descent gets
 ``spectra``          singular values and ranks
 ``radius``           settings that are read off the data
 ``stopping``         the plateau of the rank, and when to stop

@@ -10,6 +10,7 @@ import torch
 from udulib import kernels
 from udulib.checks import broadcast_shape, finite_array, positive_array, torch_device, torch_dtype, whole_number
 from udulib.errors import InputError
+from udulib.factorization import engines
 from udulib.factorization.models import Model
 from udulib.factorization.spectra import singular_values
 from udulib.factors import product
@@ -211,7 +212,7 @@ def descend(
     radius = _tensor(settings["radius"], batch, dtype, device, real=True)
     recorder = _Recorder(record, {name: other.to(device, dtype) for name, other in monitor.items()})
     grid = _grid(record_at, iterations)
-    engine = kernels.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
+    engine = engines.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
     problem = problem.to(device, dtype)
     if engine == "numba":
         stepper = kernels.FusedSteps(problem, model, eta, radius, iterations)

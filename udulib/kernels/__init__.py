@@ -1,7 +1,6 @@
 """Fast paths that ``descend`` may take. Each gives what the plain loop gives, and none is needed for a correct answer.
 
 ==================  ====================================================================================
-``choice.py``       which engine a descent gets
 ``graphs.py``       on a GPU: many steps recorded once, and replayed
 ``completion.py``   on the CPU: the runs of a batch over threads
 ``columns.py``      the columns that no longer matter, and the certificate that they never will
@@ -15,8 +14,7 @@
 The last five need numba and are imported when a descent takes them.
 """
 
-from udulib.kernels.choice import chosen
 from udulib.kernels.completion import FusedSteps
 from udulib.kernels.graphs import GraphSteps
 
-__all__ = ["FusedSteps", "GraphSteps", "chosen"]
+__all__ = ["FusedSteps", "GraphSteps"]

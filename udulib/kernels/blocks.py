@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from udulib.kernels.denormals import flush_denormals, restore_denormals
-from udulib.kernels.steps import _move_diagonal, _part, _project, _whole
+from udulib.kernels.steps import move_diagonal, part, project, whole
 from udulib.kernels.vectors import add, lanes, load, mul, spread, store, sub, total, zeros
 
 
@@ -34,7 +34,7 @@ class Room(NamedTuple):
     gradient_d: np.ndarray  # (1, columns)
 
 
-@_part
+@part
 def _gather(U, D, V, blocks, room, zero):
     """Add the gradient up; returns the sum of the squared residuals."""
     row, start, partner, weight, target = blocks
@@ -60,7 +60,7 @@ def _gather(U, D, V, blocks, room, zero):
     return squares
 
 
-@_part
+@part
 def _move(factor, D, step, gradient, gradient_d):
     """factor -= step * gradient D, and gradient_d = diag(factor^T gradient); clears gradient, returns ||factor||^2."""
     zero, square = zeros(factor, 1), 0.0
@@ -79,7 +79,7 @@ def _move(factor, D, step, gradient, gradient_d):
     return square
 
 
-@_whole
+@whole
 def blocked_steps(U, D, V, symmetric, step, radius, learn_d, count, blocks, room):
     """Move the factors ``count`` steps in place; for a symmetric X, V is U and ``room.GU`` is ``room.GV``.
 
@@ -101,9 +101,9 @@ def blocked_steps(U, D, V, symmetric, step, radius, learn_d, count, blocks, room
         if learn_d:
             gradient = np.sqrt(squares + squares if symmetric else squares)
             gradients += gradient
-            _move_diagonal(D, step, room.gradient_d)
-            shrink_u += _project(U, square_u, radius)
+            move_diagonal(D, step, room.gradient_d)
+            shrink_u += project(U, square_u, radius)
             if not symmetric:
-                shrink_v += _project(V, square_v, radius)
+                shrink_v += project(V, square_v, radius)
     restore_denormals(before)
     return shrink_u, shrink_v, gradients, gradient

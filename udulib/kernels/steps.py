@@ -44,10 +44,10 @@ class Scratch(NamedTuple):
 
 
 OPTIONS = {"fastmath": set(FREEDOM), "error_model": "numpy", "nogil": True}
-_part = njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by the two whole ones only
+part = njit(**OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by the two whole ones only
 
 
-def _whole(function):
+def whole(function):
     """Compile ``function`` when it is first called; keep the result on disk where there is a place for it."""
     try:
         return njit(function, **OPTIONS, cache=True)
@@ -55,7 +55,7 @@ def _whole(function):
         return njit(function, **OPTIONS)
 
 
-@_part
+@part
 def _measure(U, D, V, entries, row, residual_u, residual_v):
     """Residuals weight * ((U D V^T)_ij - target); a row of U, times D, meets four of its partners at a time."""
     partner = entries.partner
@@ -86,14 +86,14 @@ def _measure(U, D, V, entries, row, residual_u, residual_v):
             e += 1
 
 
-@_part
+@part
 def _keep(x, entries, e, residual_u, residual_v):
     residual = entries.weight[e] * (x - entries.target[e])
     residual_u[entries.of_row[e]] = residual
     residual_v[entries.of_partner[e]] = residual
 
 
-@_part
+@part
 def _move(factor, D, other, step, neighbours, residual, moved, gradient_d):
     """moved = factor - step * (G other) D and gradient_d = diag(factor^T G other); returns ||moved||^2.
 
@@ -112,7 +112,7 @@ def _move(factor, D, other, step, neighbours, residual, moved, gradient_d):
     return square
 
 
-@_part
+@part
 def _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_d, k, zero):
     """The same for the columns from k on, as many as ``zero`` has lanes."""
     square, sum_d, step_d = zero, zero, mul(spread(step, zero), load(D, 0, k, zero))
@@ -128,16 +128,16 @@ def _move_columns(factor, D, other, step, neighbours, residual, moved, gradient_
     return total(square)
 
 
-@_part
-def _move_diagonal(D, step, gradient_d):
+@part
+def move_diagonal(D, step, gradient_d):
     """D = max(D - step * gradient_d, 0), where NaN stays NaN."""
     for k in range(D.shape[1]):
         new = D[0, k] - step * gradient_d[0, k]
         D[0, k] = D[0, k] - D[0, k] if new < 0 else new
 
 
-@_part
-def _project(factor, square, radius):
+@part
+def project(factor, square, radius):
     """Shrink the factor, of squared norm ``square``, into its ball; returns log(1/c)."""
     size, zero = np.sqrt(square), zeros(factor, 1)
     if size <= radius:
@@ -150,7 +150,7 @@ def _project(factor, square, radius):
     return -np.log(c)
 
 
-@_part
+@part
 def _norm(residual):
     """The Frobenius norm of G."""
     square = residual.dtype.type(0)
@@ -159,7 +159,7 @@ def _norm(residual):
     return np.sqrt(square)
 
 
-@_part
+@part
 def _copy(old, new):
     zero = zeros(old, 1)
     for i in range(len(old)):
@@ -167,7 +167,7 @@ def _copy(old, new):
             store(load(old, i, k, zero), new, i, k)
 
 
-@_whole
+@whole
 def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scratch):
     """Move U, and D if ``learn_d``, ``count`` steps in place.
 
@@ -181,8 +181,8 @@ def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scr
         if learn_d:
             gradient = _norm(scratch.residual_u)
             gradients += gradient
-            _move_diagonal(D, step, scratch.gradient_d)
-            shrink += _project(new, square, radius)
+            move_diagonal(D, step, scratch.gradient_d)
+            shrink += project(new, square, radius)
         old, new = new, old
     if count % 2:
         _copy(old, U)
@@ -190,7 +190,7 @@ def symmetric_steps(U, D, step, radius, learn_d, count, entries, neighbours, scr
     return shrink, 0.0, gradients, gradient
 
 
-@_whole
+@whole
 def rectangular_steps(U, D, V, step, radius, learn_d, count, entries, of_rows, of_columns, scratch):
     """The same for U and V; the sums of log(1/c) are those of both."""
     before = flush_denormals()
@@ -203,9 +203,9 @@ def rectangular_steps(U, D, V, step, radius, learn_d, count, entries, of_rows, o
         if learn_d:
             gradient = _norm(scratch.residual_u)
             gradients += gradient
-            _move_diagonal(D, step, scratch.gradient_d)
-            shrink_u += _project(new_u, square_u, radius)
-            shrink_v += _project(new_v, square_v, radius)
+            move_diagonal(D, step, scratch.gradient_d)
+            shrink_u += project(new_u, square_u, radius)
+            shrink_v += project(new_v, square_v, radius)
         old_u, new_u, old_v, new_v = new_u, old_u, new_v, old_v
     if count % 2:
         _copy(old_u, U)

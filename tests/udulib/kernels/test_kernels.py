@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import udulib as ul
-from udulib.kernels import aside, choice, completion, graphs
+from udulib.factorization import engines
+from udulib.kernels import aside, completion, graphs
 
 pytest.importorskip("numba", reason="needs numba")
 from udulib.kernels import steps
@@ -322,12 +323,12 @@ def test_numba_asked_for_where_it_cannot(problem, model, change, message):
 def test_where_nothing_can_be_kept_on_disk_it_works_all_the_same():
     namespace = {}
     exec(compile("def one_more(x): return x + 1", "nowhere.py", "exec"), namespace)  # a file that has no folder
-    assert steps._whole(namespace["one_more"])(1) == 2
+    assert steps.whole(namespace["one_more"])(1) == 2
 
 
 def test_without_numba(monkeypatch):
     """The loop does it, and asking for numba says how to get it."""
-    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
     problem = entries(20, 20, 80, 0, True)
     assert ul.descend(problem, ul.UDU(3), step_size=0.01, iterations=1000).engine == "loop"
     with pytest.raises(ul.InputError, match="pip install numba"):
@@ -360,7 +361,7 @@ def problems():
 
 def graph_on_cpu(monkeypatch, record):
     """Let descend take graphs here, recorded by ``record``."""
-    monkeypatch.setattr(choice, "_obstacle_to_graphs", lambda *arguments: None)
+    monkeypatch.setattr(engines, "_obstacle_to_graphs", lambda *arguments: None)
     monkeypatch.setattr(graphs, "recorded", record)
 
 
@@ -410,10 +411,10 @@ def test_what_cannot_be_recorded_goes_one_by_one(monkeypatch):
 def test_auto_takes_graphs_on_a_gpu_for_long_descents_of_known_problems():
     problem, model = problems()["symmetric"]
     gpu = torch.device("cuda")
-    assert choice.chosen("auto", problem, model, gpu, 10_000, 2) == "graph"
-    assert choice.chosen("auto", problem, model, gpu, 10, 2) == "loop"
+    assert engines.chosen("auto", problem, model, gpu, 10_000, 2) == "graph"
+    assert engines.chosen("auto", problem, model, gpu, 10, 2) == "loop"
     halved = Halved([0], [0], [1.0], (2, 2), symmetric=True)
-    assert choice.chosen("auto", halved, ul.UDU(1), gpu, 10_000, 1) == "loop"
+    assert engines.chosen("auto", halved, ul.UDU(1), gpu, 10_000, 1) == "loop"
 
 
 @needs_gpu
