@@ -247,7 +247,7 @@ import json, os, random, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/udulib"]
 from test_sweep import slowly, sweep
 
 store, log, count = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
@@ -309,7 +309,7 @@ def test_a_process_that_dies_costs_its_setting_alone(tmp_path):
 ORPHANS = """
 import sys
 
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/udulib"]
 from test_sweep import hangs_once, sweep
 
 if __name__ == "__main__":
