@@ -361,7 +361,8 @@ def cluster(tmp_path):
     """Dask's scheduler and two workers, each a process of its own; gives the client and the workers' processes."""
     distributed = pytest.importorskip("distributed", reason="needs dask and distributed")
     address = tmp_path / "scheduler.json"
-    environment = dict(os.environ, PYTHONPATH=str(ROOT / "tests"), OMP_NUM_THREADS="1")
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "tests", "tests/udulib"))
+    environment = dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1")
     shared = ["--scheduler-file", address, "--no-dashboard"]
 
     def start(*command):
