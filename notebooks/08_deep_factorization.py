@@ -38,7 +38,8 @@ if importlib.util.find_spec("udulib") is None:
             "and run this cell again."
         )
     kept = [f"{name}=={version(name)}" for name in ("torch", "numpy")]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source, *kept], check=True)
+    wanted = f"udulib[companion] @ {source}" if "://" in source else f"{source}[companion]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *kept], check=True)
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
