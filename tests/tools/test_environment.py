@@ -81,7 +81,8 @@ def make(tmp_path):
 def test_make_installs_torch_first_and_nothing_twice(make):
     status, log = make()
     assert status == 0 and "venv" in log[0]
-    assert re.search(r"-c constraints.txt --no-deps +torch$", log[1]) and "-e .[fast,lora,cluster,book,test]" in log[-1]
+    assert re.search(r"-c constraints.txt --no-deps +torch$", log[1])
+    assert "-e .[companion,fast,lora,cluster,book,test]" in log[-1]
     assert make() == (0, [])
 
 
