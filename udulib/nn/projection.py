@@ -1,0 +1,212 @@
+"""The projection behind every step of an optimizer, or by hand."""
+
+import warnings
+import weakref
+
+import torch
+from torch import nn
+
+from udulib.checks import instance
+from udulib.errors import InputError
+from udulib.nn.balls import inside, project_all
+from udulib.nn.layer import UDVFactors
+
+HARSH = 0.5  # a projection that multiplies by less than this in one step is warned of
+WATCHED = 100  # steps between two looks at it: each look waits for the device
+_attached = weakref.WeakKeyDictionary()  # optimizer -> its projection
+
+
+class CollapseWarning(UserWarning):
+    """The learning rate is so large that the projection kills neurons."""
+
+
+class Projection:
+    """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
+
+    def __init__(self, optimizer, modules):
+        self.modules = modules
+        self._steps = 0
+        self._shrinks = []  # what the balls multiplied by, since the last look
+        self._warned = False
+        self._handle = optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, optimizer, *_):
+        shrinks = project_(self.modules)
+        if isinstance(optimizer, torch.optim.LBFGS):
+            optimizer.state.clear()
+        if self._steps and not self._warned:  # the first step only brings the start into its balls
+            self._shrinks += shrinks
+            if self._steps % WATCHED == 0:
+                self._look()
+        self._steps += 1
+
+    def _look(self):
+        smallest = min((float(shrink.min()) for shrink in self._shrinks), default=1.0)
+        self._shrinks.clear()
+        if smallest < HARSH:
+            self._warned = True
+            warnings.warn(
+                f"in one step a factor grew to {1 / smallest:.1f} times its ball, and the projection multiplied all "
+                f"its neurons by {smallest:.2f}: those that do not grow die within a few such steps. Lower the "
+                "learning rate or raise the radius; udulib.nn.diagnose says how many neurons are left",
+                CollapseWarning,
+                stacklevel=4,
+            )
+
+    def remove(self):
+        """Stop projecting behind the steps of the optimizer."""
+        self._handle.remove()
+
+
+def attach(optimizer, model):
+    r"""Make every ``optimizer.step()`` end with the projection of all UDV layers of a model.
+
+    "Update, then apply the constraints", as the paper's networks do; the optimizer's state is left as it is. Only
+    LBFGS is made to forget its curvature after each ``step()``: it speaks of points before the projection, and steps
+    that trust it run off to infinity.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Any of PyTorch's. It must own all factors. With LBFGS the projection comes once behind each ``step()``, which
+        may hold several inner iterations.
+    model : torch.nn.Module
+        With at least one module that has parameters ``U``, ``D``, ``V`` and a method ``project_()``, at any depth;
+        wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not.
+
+    Returns
+    -------
+    Projection
+        Its ``remove()`` undoes it. A second ``attach`` on the same optimizer takes the place of the first.
+
+    Raises
+    ------
+    InputError
+        No such module; a factor that is frozen, not owned by the optimizer, sharded over devices, or no parameter (a
+        parametrized one); a factor that is not real floating point, or that layers of different balls share.
+
+    Notes
+    -----
+    PyTorch stores hooks neither in ``optimizer.state_dict()`` nor in copies of an optimizer: call `attach` again after
+    loading or copying.
+
+    Examples
+    --------
+    >>> from udulib.nn import UDVLinear
+    >>> import torch
+    >>> model = torch.nn.Sequential(UDVLinear(4, 2, hidden=3), torch.nn.ReLU())
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    >>> projection = attach(optimizer, model)
+    >>> model(torch.ones(1, 4)).sum().backward()
+    >>> optimizer.step()
+    >>> feasible(model)
+    True
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"attach wants a torch.optim.Optimizer, then the model; got {type(optimizer).__name__} first")
+    found = udv_modules(model)
+    if not found:
+        raise InputError("the model has no UDV layer (a module with U, D, V and project_()); nothing to attach")
+    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    for name, module in found.items():
+        for letter in "UDV":
+            _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
+    _check_shared(found)
+    if optimizer in _attached:
+        _attached[optimizer].remove()
+    _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
+    return projection
+
+
+def udv_modules(model):
+    """The modules of a model that keep the protocol (``U``, ``D``, ``V``, ``project_()``), by their names in it.
+
+    Examples
+    --------
+    >>> from udulib.nn import UDVLinear
+    >>> list(udv_modules(nn.Sequential(nn.ReLU(), UDVLinear(4, 2, hidden=3))))
+    ['1']
+    """
+    return {
+        name: module
+        for name, module in instance("model", model, nn.Module).named_modules()
+        if callable(getattr(module, "project_", None)) and all(hasattr(module, letter) for letter in "UDV")
+    }
+
+
+def project_(model):
+    """Put the factors of all UDV layers back into their sets, in place; the explicit form of `attach`.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, or an iterable of UDV modules
+
+    Returns
+    -------
+    list of torch.Tensor
+        What the Frobenius balls of `UDVFactors` multiplied U and V by, for each group of equal settings.
+
+    Examples
+    --------
+    >>> from udulib.nn import UDVLinear
+    >>> layer = UDVLinear(40, 20, hidden=30)
+    >>> feasible(layer)
+    False
+    >>> _ = project_(layer)
+    >>> feasible(layer)
+    True
+    """
+    modules = udv_modules(model).values() if isinstance(model, nn.Module) else model
+    ours, others = [], []
+    for module in modules:
+        (ours if _plain(module) else others).append(module)
+    shrinks = project_all(ours)
+    for module in others:
+        module.project_()
+    return shrinks
+
+
+def feasible(model, tol=1e-6):
+    r"""Whether all `UDVFactors` of a model are in their sets: norms at most :math:`R(1 + tol)`, D at least 0, no NaN.
+
+    Examples
+    --------
+    >>> from udulib.nn import UDVLinear
+    >>> feasible(UDVLinear(40, 20, hidden=30))  # the start is outside
+    False
+    """
+    modules = instance("model", model, nn.Module).modules()
+    return all(inside(module, tol) for module in modules if isinstance(module, UDVFactors))
+
+
+def _plain(module):
+    """Whether a module is projected by this file's method, and so together with others."""
+    return getattr(type(module), "project_", None) is UDVFactors.project_
+
+
+def _check_shared(modules):
+    balls = {}  # of each matrix
+    for name, module in modules.items():
+        if isinstance(module, UDVFactors):
+            ball = module.ball, module.radius
+            for letter in "UV":
+                if balls.setdefault(id(getattr(module, letter)), ball) != ball:
+                    raise InputError(
+                        f"{name}.{letter} is shared by layers of different radius or ball, and can be in one ball "
+                        "only: make these layers with the same"
+                    )
+
+
+def _check_factor(name, factor, owned):
+    if not isinstance(factor, nn.Parameter):
+        raise InputError(f"{name} is no parameter of its module (parametrized?); only a plain factor can be projected")
+    if not factor.is_floating_point():
+        raise InputError(f"{name} is real floating point; got {factor.dtype}")
+    if hasattr(factor, "device_mesh"):
+        raise InputError(f"{name} is sharded over devices: its norm is not known here; use DistributedDataParallel")
+    if not factor.requires_grad:
+        raise InputError(f"{name} is frozen; the projection would change it: call requires_grad_(True) on all factors")
+    if id(factor) not in owned:
+        raise InputError(
+            f"the optimizer does not own {name}; make it from model.parameters() after all layers are in place"
+        )
