@@ -14,6 +14,7 @@ from udulib.checks import broadcast_shape, finite_array, positive_array, whole_n
 from udulib.errors import InputError
 from udulib.factorization.descent import descend
 from udulib.factorization.models import BM, UDU
+from udulib.theory.deep.chain import products, updated
 from udulib.theory.fixed_points import gradient
 
 BALLS = ("frobenius", "spectral", "none")
@@ -153,24 +154,18 @@ def chain(problem, start, *, step_size, record_at, ball="none", radius=1.0):
         raise InputError(f"the product of start has shape {problem.shape}; got {[tuple(W.shape) for W in factors]}")
     problem = problem.to("cpu", torch.float64)
     factors = [W.expand(*batch, -1, -1).clone() for W in factors]
-    eye = torch.eye(problem.shape[1], dtype=torch.float64)
-    rows, done = [], 0
+    rows, done, last = [], 0, len(factors) - 1
     for until in grid:
         for _ in range(int(until) - done):
-            heads, tails = _products(factors)
-            _, G, _ = problem.gradient(heads[-1], None, eye)  # (*, d, c)
-            last = len(factors) - 1
-            steps = [
-                (heads[j - 1].mT if j else None, tails[j + 1].mT if j < last else None) for j in range(len(factors))
-            ]
-            factors = [W - eta * _between(left, G, right) for W, (left, right) in zip(factors, steps, strict=True)]
+            sides = products(factors)
+            factors = updated(factors, sides, problem.gradient_at(sides[0][-1])[1], eta)
             for j in {0, last} if ball != "none" else ():
                 norm = _spectral_norm if ball == "spectral" else _frobenius_norm
                 factors[j] = factors[j] * (radius / norm(factors[j]).clamp(min=radius))[..., None, None]
         done = int(until)
-        X = _products(factors)[0][-1]
+        X = products(factors)[0][-1]
         norms = torch.stack([_frobenius_norm(W) for W in factors], -1)
-        rows.append((problem.objective(X, None, eye).expand(batch), X, norms))
+        rows.append((problem.gradient_at(X)[0].expand(batch), X, norms))
     objective, product, norms = (torch.stack(column, len(batch)).numpy() for column in zip(*rows, strict=True))
     return Chain(grid.astype(int), objective, product, norms)
 
@@ -226,21 +221,6 @@ def greedy(problem, rank, *, step_size, iterations, seed_size=1e-3):
         products.append(run.product())
         objective.append(run.final_objective)
     return np.stack(products, -3), np.stack(objective, -1)
-
-
-def _products(factors):
-    """W_1, W_1 W_2, ... and, counted alike, W_1 ... W_N, W_2 ... W_N, ..., W_N."""
-    heads, tails = [factors[0]], [factors[-1]]
-    for W in factors[1:]:
-        heads.append(heads[-1] @ W)
-    for W in factors[-2::-1]:
-        tails.append(W @ tails[-1])
-    return heads, tails[::-1]
-
-
-def _between(left, G, right):
-    G = G if left is None else left @ G
-    return G if right is None else G @ right
 
 
 def _frobenius_norm(W):

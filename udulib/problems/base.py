@@ -56,6 +56,11 @@ class Problem(ABC):
         GV = G @ right  # (*, d, r)
         return half_square(residual), GV, GV if V is None else G.mH @ U
 
+    def gradient_at(self, X):
+        r""":math:`f(X)`, shape (\*,), and :math:`\nabla f(X)` as a matrix, shape (\*, d, c)."""
+        objective, G, _ = self.gradient(X, None, torch.eye(self.shape[1], dtype=X.dtype, device=X.device))
+        return objective, G
+
     def objective(self, U, D=None, V=None):
         r""":math:`f(U\,\mathrm{diag}(D)\,V^{\mathsf H})`, shape (\*,)."""
         return half_square(self.measure(scaled(U, D), U if V is None else V) - self.b)

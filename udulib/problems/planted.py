@@ -6,7 +6,7 @@ import numpy as np
 
 from udulib.checks import positive_array, positive_number, whole_number
 from udulib.errors import InputError
-from udulib.factors import product
+from udulib.factors import decompose, product
 from udulib.problems.base import stack
 from udulib.problems.completion import CHUNK, DENSE_UP_TO, Completion
 from udulib.problems.sensing import Sensing
@@ -154,11 +154,10 @@ def _truth(shape, symmetric, rank, spectrum, rng):
         raise InputError(f"rank is at most {min(shape)}, the smaller side; got {rank}")
     A = rng.standard_normal((shape[0], rank))  # (d, rank)
     B = A if symmetric else rng.standard_normal((shape[1], rank))  # (c, rank)
-    (P, S), (Q, T) = np.linalg.qr(A), np.linalg.qr(B)
     if spectrum is None:
-        left, values, right = np.linalg.svd(S @ T.T)
-        P, Q = P @ left, Q @ right.T
+        P, values, Q = decompose(A, B)
     else:
+        P, Q = np.linalg.qr(A)[0], np.linalg.qr(B)[0]
         values = np.sort(np.atleast_1d(positive_array("spectrum", spectrum)))[::-1]
         if values.shape != (rank,):
             raise InputError(f"spectrum holds {rank} value(s), one for each rank; got {spectrum!r}")

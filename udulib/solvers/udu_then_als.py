@@ -8,6 +8,7 @@ from udulib.factorization.descent import descend
 from udulib.factorization.models import UDU, UDV
 from udulib.factorization.radius import suggest_radius
 from udulib.factorization.stopping import rank_plateau
+from udulib.factors import decompose
 from udulib.solvers.fit import Fit
 from udulib.solvers.least_squares import als
 
@@ -109,6 +110,5 @@ def leading_directions(factors, rank):
     """
     root = np.sqrt(factors["D"])
     left, right = factors["U"] * root, factors.get("V", factors["U"]) * root
-    (_, S), (Q, T) = np.linalg.qr(left), np.linalg.qr(right)
-    _, s, Zh = np.linalg.svd(S @ T.T)
-    return (Q @ Zh.T)[:, :rank] * np.sqrt(s[:rank])
+    _, s, Q = decompose(left, right)
+    return Q[:, :rank] * np.sqrt(s[:rank])

@@ -8,6 +8,7 @@ import numpy as np
 from udulib.checks import finite_array, whole_number
 from udulib.errors import InputError
 from udulib.theory.deep.arguments import checked_perturbation, checked_settings, divergence, recorded_steps
+from udulib.theory.deep.chain import products, updated
 
 INITS = ("identical", "perturbed", "random")
 
@@ -104,43 +105,24 @@ def descend(target, depth, scale, step_size, iterations, init="identical", pertu
     objective_of, gradient, shape = _objective(target)
     depth, scale, step_size = checked_settings(depth, scale, step_size)
     iterations = whole_number("iterations", iterations, least=0)
-    factors = _start(shape, depth, scale, init, perturbation, rng)  # (N, *, n, n)
+    factors = list(_start(shape, depth, scale, init, perturbation, rng)[::-1])  # W_N, ..., W_1, as they are multiplied
     default = np.unique(np.concatenate([[0], np.geomspace(1, max(iterations, 1), 200).round().astype(int)]))
     steps = recorded_steps(record_at, iterations, default=default[default <= iterations])
-    products, objective = np.empty((len(steps), *shape)), np.empty((len(steps), *shape[:-2]))
+    recorded, objective = np.empty((len(steps), *shape)), np.empty((len(steps), *shape[:-2]))
     done = 0
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for row, step in enumerate(steps):
             for _ in range(step - done):
-                factors = _update(factors, gradient, step_size)
+                sides = products(factors)
+                factors = updated(factors, sides, gradient(sides[1][0]), step_size)
             done = step
-            W = _running_products(factors)[-1]
+            W = products(factors)[1][0]
             if not np.isfinite(W).all():
                 raise divergence(step, step_size, "nothing else is wrong with the input")
-            products[row], objective[row] = W, objective_of(W)
+            recorded[row], objective[row] = W, objective_of(W)
     last = len(shape) - 2  # the axis behind the batch
-    products, objective, factors = (np.moveaxis(array, 0, last) for array in (products, objective, factors))
-    return Descent(iteration=steps, products=products, objective=objective, factors=factors)
-
-
-def _running_products(factors):
-    """W_1, W_2 W_1, ..., W_N ... W_1."""
-    products = [factors[0]]
-    for W in factors[1:]:
-        products.append(W @ products[-1])
-    return products
-
-
-def _update(factors, gradient, step_size):
-    below = _running_products(factors)
-    G = gradient(below[-1])
-    moved = np.empty_like(factors)
-    above = None  # W_N ... W_{j+1}
-    for j in range(len(factors) - 1, -1, -1):
-        slope = G if above is None else above.swapaxes(-1, -2) @ G
-        moved[j] = factors[j] - step_size * (slope if j == 0 else slope @ below[j - 1].swapaxes(-1, -2))
-        above = factors[j] if above is None else above @ factors[j]
-    return moved
+    arrays = recorded, objective, np.stack(factors[::-1])
+    return Descent(steps, *(np.moveaxis(array, 0, last) for array in arrays))
 
 
 def _objective(target):
@@ -164,11 +146,9 @@ def _problem_objective(problem):
     if problem.shape != (n, n) or problem.is_complex:
         raise InputError(f"a real problem with square X is wanted; got shape {problem.shape}")
     problem = problem.to("cpu", torch.float64)
-    eye = torch.eye(n, dtype=torch.float64)
 
     def both(W):
-        f, G, _ = problem.gradient(torch.from_numpy(W), None, eye)
-        return f.numpy(), G.numpy()
+        return tuple(part.numpy() for part in problem.gradient_at(torch.from_numpy(W)))
 
     return lambda W: both(W)[0], lambda W: both(W)[1], (*problem.batch_shape, n, n)
 

@@ -171,8 +171,7 @@ def gradient(problem, U, D):
            [ 0.,  0.]])
     """
     problem, U, D = checked_point(problem, U, D)
-    X = torch.from_numpy(product({"U": U, "D": D}))
-    _, G, _ = problem.gradient(X, None, torch.eye(X.shape[-1], dtype=X.dtype))
+    _, G = problem.gradient_at(torch.from_numpy(product({"U": U, "D": D})))
     return G.numpy()
 
 
