@@ -59,7 +59,8 @@ import udulib as ul
 from companion import Ledger, figures
 from companion.figures import table
 from companion.networks import tasks
-from companion.networks.training import best, train
+from companion.networks.trained import best
+from companion.networks.training import train
 
 torch.set_num_threads(1)  # the tensors are small; a second thread would wait more than work
 torch.set_flush_denormal(True)  # neurons that die pass through numbers that a processor is slow on
@@ -713,7 +714,7 @@ table(["the prose rests on", "holds"], [[name, "yes" if holds else "no"] for nam
 #
 # </details>
 #
-# 3. Does a ball help without D? Put `Net(middle=None, ball="frobenius")` into `companion.networks.training.NETS` under a name of its
+# 3. Does a ball help without D? Put `Net(middle=None, ball="frobenius")` into `companion.networks.nets.NETS` under a name of its
 #    own and train it.
 #
 # <details><summary>Solution</summary>

@@ -58,7 +58,8 @@ import udulib as ul
 from companion import Ledger, figures
 from companion.figures import table
 from companion.networks import tasks
-from companion.networks.training import best, evaluate, train
+from companion.networks.trained import best
+from companion.networks.training import evaluate, train
 from udulib.compress import break_even, compress, costs, ranked
 from udulib.nn import UDVLinear, suggest_radius
 

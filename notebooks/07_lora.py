@@ -160,7 +160,7 @@ def interval(differences, style="{:+.1f}"):
 # Where do the factors go in LoRA's letters? $A = V^\top$ and $B = U\,\mathrm{diag}(D)$. So a trained adapter can be
 # handed on as ordinary LoRA, with $D$ folded in, and peft loads it without knowing of $U$, $D$ and $V$. The direct way
 # would be a trap: a UDV adapter that is saved by peft as it stands is later loaded as ordinary LoRA, $D$ is dropped
-# without an error, and the model computes something else. `udulib.lora_peft`, the adapter for training inside peft,
+# without an error, and the model computes something else. `udulib.lora.peft`, the adapter for training inside peft,
 # therefore refuses to be saved in any other way than by `export`.
 #
 # We check all doors on the whole MiniLM-L6 (six layers, 22.7 million weights), with an adapter that is far from its

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import ledger
-from companion.ledger import Band, Claim, Ledger, Record, check, load_claims, number_text, read_records, verdict
+from companion.ledger import Band, Claim, Ledger, Record, check, load_claims, number_text, places, read_records, verdict
 from udulib.errors import InputError
 
 LISTED = """
@@ -351,7 +351,7 @@ def test_published_results_that_no_longer_fit_do_not_stop_a_notebook(book, tmp_p
 def test_without_a_checkout_the_packages_own_copy_is_found(tmp_path, monkeypatch):
     shipped = tmp_path / "site-packages" / "companion" / "_shipped"
     shipped.mkdir(parents=True)
-    monkeypatch.setattr(ledger, "__file__", str(shipped.parent / "ledger.py"))
+    monkeypatch.setattr(places, "__file__", str(shipped.parent / "ledger" / "places.py"))
     assert ledger.home() == shipped
     with pytest.raises(InputError, match="no such file"):
         load_claims()

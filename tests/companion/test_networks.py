@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from companion.networks.nets import NETS, Net
+from companion.networks.network_stack import project
 from companion.networks.tasks import planted
-from companion.networks.training import NETS, OPTIMIZERS, Net, _project, best, evaluate, train
+from companion.networks.trained import best
+from companion.networks.training import OPTIMIZERS, evaluate, train
 from udulib.errors import InputError
 from udulib.nn import VARIANTS, UDVLinear, attach
 from udulib.seeds import generator
@@ -232,7 +235,7 @@ def test_a_norm_that_overflows_is_not_taken_for_zero(ball):
     """As in `udulib.nn`; the other runs stay as they are."""
     factors = {name: torch.ones(2, 1, 3, 2) for name in "UV"}
     factors["U"][0] = 1e20  # squares beyond float32
-    _project(Net(ball=ball), factors, torch.tensor([[9.0]]))
+    project(Net(ball=ball), factors, torch.tensor([[9.0]]))
     assert factors["U"][0].isnan().all()
     assert (factors["U"][1] == 1).all() and (factors["V"] == 1).all()
 

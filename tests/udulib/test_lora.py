@@ -439,7 +439,7 @@ def test_save_pretrained_refuses_until_the_adapter_is_gone(model, ids, tmp_path)
 
 @pytest.fixture
 def lora_peft():
-    from udulib import lora_peft
+    from udulib.lora import peft as lora_peft
 
     return lora_peft
 
@@ -500,12 +500,12 @@ def test_peft_variant_exports_what_peft_alone_loads(lora_peft, ids, tmp_path):
 def test_peft_variant_refuses_every_way_of_peft_to_save_it(lora_peft, ids, tmp_path, safe):
     """Loaded without our code, such a file is an ordinary LoRA without D, and no error is raised."""
     wrapped = trained_in_peft(lora_peft, ids)
-    with pytest.raises(InputError, match=r"lora_peft\.export"):
+    with pytest.raises(InputError, match=r"lora\.peft\.export"):
         wrapped.save_pretrained(str(tmp_path), safe_serialization=safe)
     assert not list(tmp_path.glob("*.safetensors")) and not list(tmp_path.glob("*.bin"))
-    with pytest.raises(InputError, match=r"lora_peft\.export"):
+    with pytest.raises(InputError, match=r"lora\.peft\.export"):
         peft.get_peft_model_state_dict(wrapped)
-    with pytest.raises(InputError, match=r"lora_peft\.export"):
+    with pytest.raises(InputError, match=r"lora\.peft\.export"):
         torch.save(wrapped.state_dict(), tmp_path / "checkpoint.pt")
 
 

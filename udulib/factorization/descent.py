@@ -15,7 +15,7 @@ from udulib.factorization.models import Model
 from udulib.factorization.spectra import singular_values
 from udulib.factors import product
 from udulib.problems.base import Problem
-from udulib.seeds import generator, seeds_array
+from udulib.seeds import generator, jittered, seeds_array
 
 RECORDS = ("columns", "shrink")
 PER_DECADE = 12
@@ -398,7 +398,7 @@ def _random_start(model, problem, batch, settings, dtype):
             rng = generator(f"start {name}", seed)
             Z = rng.standard_normal(sizes[name])
             Z = Z + 1j * rng.standard_normal(sizes[name]) if problem.is_complex else Z
-            return Z / np.linalg.norm(Z)
+            return jittered(Z / np.linalg.norm(Z), seed)
 
         seeds, where = np.unique(settings["seed"], return_inverse=True)
         directions = np.stack([direction(s) for s in seeds])[where.reshape(settings["seed"].shape)]  # (*, d, r)

@@ -158,10 +158,12 @@ def test_a_solved_problem_is_no_stall():
 
 
 def test_float32_follows_float64(planted):
+    """At a step at which the descent is stable: at 0.1 it oscillates here, and round-off decides where it is."""
     problem, _ = planted
-    runs = [ul.descend(problem, ul.UDU(10), step_size=0.1, iterations=2000, dtype=t) for t in ("float32", "float64")]
+    runs = [ul.descend(problem, ul.UDU(10), step_size=0.05, iterations=1000, dtype=t) for t in ("float32", "float64")]
     assert runs[0].factors["U"].dtype == np.float32
-    assert runs[0].singular_values[:2] == pytest.approx(runs[1].singular_values[:2], rel=1e-3)
+    assert runs[0].objective == pytest.approx(runs[1].objective, rel=2e-3)
+    assert runs[0].singular_values[:2] == pytest.approx(runs[1].singular_values[:2], rel=1e-5)
 
 
 def test_complex_problems_get_complex_factors():
@@ -208,7 +210,7 @@ def test_arguments_are_left_alone(planted):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_cuda_agrees_with_cpu(planted):
     problem, _ = planted
-    runs = [ul.descend(problem, ul.UDU(20), step_size=[0.1, 0.05], iterations=1000, device=d) for d in ("cpu", "cuda")]
+    runs = [ul.descend(problem, ul.UDU(20), step_size=[0.05, 0.02], iterations=1000, device=d) for d in ("cpu", "cuda")]
     assert runs[1].objective == pytest.approx(runs[0].objective, rel=1e-8)
 
 

@@ -231,7 +231,8 @@ def test_the_atlas_has_its_regions(drawn):
     assert drawn.rank.shape == (2, 2, 1, 2, 2)
     assert (drawn.region[0, 0, 0, 0] == "right, with a tail").all()  # weak bias
     assert (drawn.region[1, 0, 0, 0] == "low rank, right").all()
-    assert np.isin(drawn.region[:, 0, 0, 1], ["oscillating", "rank too low"]).all()  # four times the largest step
+    beyond = drawn.region[:, 0, 0, 1]  # at four times the largest step: which wrong region, round-off decides
+    assert not np.isin(beyond, ["low rank, right", "right, with a tail"]).any() and (drawn.error[:, 0, 0, 1] > 1e-2).all()
     assert (drawn.rank[1, 0, 0, 0] == 2).all() and (drawn.tail[1, 0, 0, 0] < 1e-8).all()
     assert (drawn.error[1, 0, 0, 0] < 1e-2).all()
     settled = drawn.misfit <= atlas.ARRIVED

@@ -317,7 +317,7 @@ class Halved(ul.Completion):
 )
 def test_numba_asked_for_where_it_cannot(problem, model, change, message):
     with pytest.raises(ul.InputError, match=message):
-        ul.descend(problem, model, step_size=0.1, iterations=1, **{"engine": "numba", **change})
+        ul.descend(problem, model, step_size=0.1, iterations=1, **{"engine": "numba", "device": "cpu", **change})
 
 
 def test_where_nothing_can_be_kept_on_disk_it_works_all_the_same():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import udulib as ul
 from udulib.errors import InputError
 from udulib.theory import deep
+from udulib.theory.deep import recovery_times
 
 EPSILON = np.finfo(float).eps
 
@@ -246,8 +247,8 @@ def test_flow_time_is_the_integral_of_one_over_f(depth, target, scale, level):
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_closed_forms_equal_the_quadrature(depth):
     level, target = np.array([0.002, 0.5, 1.9, 1.999999]), np.full(4, 2.0)
-    closed = {2: deep._H2, 3: deep._H3, 4: deep._H4}[depth]
-    difference = closed(level, target, depth) - deep._H(level, target, depth)
+    closed = {2: recovery_times._H2, 3: recovery_times._H3, 4: recovery_times._H4}[depth]
+    difference = closed(level, target, depth) - recovery_times._H(level, target, depth)
     np.testing.assert_allclose(difference, difference[0], atol=1e-13)
 
 

@@ -13,14 +13,15 @@ import peft
 import torch
 from torch import nn
 
-from udulib import lora
 from udulib.errors import InputError
+from udulib.lora.files import write_lora
+from udulib.lora.layers import INIT_STD, check_settings
 
 TESTED = ("0.21.2",)
 
 if peft.__version__ not in TESTED:
     raise ImportError(
-        f"udulib.lora_peft uses private parts of peft and was tested with {', '.join(TESTED)}; peft {peft.__version__} "
+        f"udulib.lora.peft uses private parts of peft, tested with {', '.join(TESTED)}; peft {peft.__version__} "
         "is installed. Install a tested version, or use udulib.lora, which needs no peft"
     )
 
@@ -79,7 +80,7 @@ class _UDVVariant(LoraVariant):
             raise InputError(f"a UDV layer of peft holds one adapter; got a second, {adapter_name!r}. See udulib.lora")
         U, V = module.lora_B[adapter_name].weight, module.lora_A[adapter_name].weight
         module.lora_udv_D = nn.ParameterDict({adapter_name: nn.Parameter(U.new_ones(module.r[adapter_name]))})
-        nn.init.normal_(U, std=lora.INIT_STD)
+        nn.init.normal_(U, std=INIT_STD)
         nn.init.zeros_(V)
 
     @staticmethod
@@ -103,7 +104,7 @@ class _UDVVariant(LoraVariant):
 def _refuse(module, prefix, keep_vars):
     raise InputError(
         f"{prefix.rstrip('.') or 'this layer'} is a UDV adapter, which peft would load as ordinary LoRA, without D and "
-        "without an error. Use udulib.lora_peft.export(model, folder), or merge_and_unload()"
+        "without an error. Use udulib.lora.peft.export(model, folder), or merge_and_unload()"
     )
 
 
@@ -137,7 +138,7 @@ def wrap(model, targets, rank, radius=1.0, scaling=1.0, task_type=None):
     >>> model.get_nb_trainable_parameters()
     (60, 128)
     """
-    lora.check_settings(rank, radius, scaling)
+    check_settings(rank, radius, scaling)
     config = peft.LoraConfig(r=rank, lora_alpha=rank * scaling, target_modules=list(targets), task_type=task_type)
     config._register_custom_module({nn.Linear: UDVLoraLinear})
     wrapped = peft.get_peft_model(model, config)
@@ -174,11 +175,11 @@ def export(model, folder):
     pairs = {
         layer.removeprefix("base_model.model."): (m.V, m.U * (m.D * m.scaling[m.name])) for layer, m in layers.items()
     }
-    lora.write_lora(pairs, folder, base=getattr(getattr(model, "config", None), "name_or_path", None))
+    write_lora(pairs, folder, base=getattr(getattr(model, "config", None), "name_or_path", None))
 
 
 def _layers(model):
     found = {name: module for name, module in model.named_modules() if isinstance(module, UDVLoraLinear)}
     if not found:
-        raise InputError("a model wrapped by udulib.lora_peft.wrap was wanted; this one has no UDV layer of peft")
+        raise InputError("a model wrapped by udulib.lora.peft.wrap was wanted; this one has no UDV layer of peft")
     return found
