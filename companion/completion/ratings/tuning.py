@@ -41,6 +41,7 @@ def prepared(ratings, index, method, centred=True, explained=0.0):
 
     Examples
     --------
+    >>> from companion.completion.ratings import from_arrays
     >>> ratings = from_arrays(np.array([0, 0, 1]), np.array([0, 1, 1]), np.array([5.0, 3.0, 4.0]))
     >>> prepared(ratings, np.arange(3), "ALS", centred=False)[1].overall
     4.0
@@ -81,6 +82,7 @@ def tune(method, ratings, centred=True, budget=BUDGET):
 
     Examples
     --------
+    >>> from companion.completion.ratings import from_arrays
     >>> rng = np.random.default_rng(0)
     >>> pairs = rng.choice(600, 400, replace=False)
     >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
@@ -188,6 +190,7 @@ def score(method, settings, ratings, parts, centred=True, rounds=1):
 
     Examples
     --------
+    >>> from companion.completion.ratings import from_arrays
     >>> rng = np.random.default_rng(0)
     >>> pairs = rng.choice(600, 400, replace=False)
     >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
@@ -238,6 +241,7 @@ def follow(settings, ratings, parts, iterations, centred=True):
 
     Examples
     --------
+    >>> from companion.completion.ratings import from_arrays
     >>> rng = np.random.default_rng(0)
     >>> pairs = rng.choice(600, 400, replace=False)
     >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
@@ -272,6 +276,7 @@ def log_all(ratings, methods=METHODS, budget=BUDGET):
 
     Examples
     --------
+    >>> from companion.completion.ratings import from_arrays
     >>> rng = np.random.default_rng(0)
     >>> pairs = rng.choice(600, 400, replace=False)
     >>> ratings = from_arrays(pairs // 30, pairs % 30, rng.integers(1, 6, 400).astype(float))
