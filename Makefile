@@ -5,6 +5,7 @@ DEVICE ?= auto
 JOBS ?= 2
 TORCH ?= default
 NB ?=
+LOG ?=
 PYTHON ?= python3
 
 VENV := .venv
@@ -49,8 +50,8 @@ pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci;
 publish: $(INSTALLED)  ## copy the records of the runs at SIZE to results/
 	@$(PY) -m tools.publish --size $(SIZE) --device $(DEVICE) $(NB)
 
-tune: $(INSTALLED)  ## tune all methods on the ratings anew: results/tuning/ (some 20 minutes; wants pip install cornac)
-	@for core in --core ""; do OMP_NUM_THREADS=1 $(PY) -m tools.tune $$core || exit 1; done
+tune: $(INSTALLED)  ## make the tuning logs anew: results/tuning/; LOG=name for one (those of the ratings want pip install cornac)
+	@OMP_NUM_THREADS=1 $(PY) -m tools.tune $(LOG)
 
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m companion.data

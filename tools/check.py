@@ -5,7 +5,7 @@ from tools.tree import ToolError, arguments, main
 
 
 def check(tree, size, device, jobs):
-    from udulib import ledger  # loads NumPy: only where the command line was right
+    from companion import ledger  # loads NumPy: only where the command line was right
 
     run(tree, size, device, jobs)
     fresh = [record for name in tree.names() for record in ledger.read_records(tree.run_record(size, name))]

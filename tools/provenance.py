@@ -1,5 +1,6 @@
 """What a result was made from, and on what: the key that decides whether to run again, and the record beside it."""
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from tools.follow import code, files_used, read, texts
 from tools.tree import read_json
 
 CODE = (".py", ".yml", ".cu")
@@ -27,7 +29,7 @@ def source_hash(tree, name):
 
 
 def library_hash(tree):
-    """The hash of the code of both packages and of the data it is written with."""
+    """The hash of both packages as they stand, docstrings and all, which pages show, and of the data beside them."""
     files = sorted(p for room in ("udulib", "companion") for p in (tree.root / room).rglob("*") if p.suffix in CODE)
     files = [path for path in files if "_shipped" not in path.parts]
     return digest(
@@ -38,8 +40,11 @@ def library_hash(tree):
 def claims_of(tree, name):
     """The ledger's entries that the notebook measures: its badges show them."""
     path = tree.root / "claims.yml"
-    claims = yaml.safe_load(path.read_text()) if path.exists() else []
+    claims = parsed(read(path)) if path.exists() else []
     return [claim for claim in claims if claim.get("notebook") == name]
+
+
+parsed = functools.cache(yaml.safe_load)  # half a second for the ledger, and each key asks for it
 
 
 def published_beside(tree, name, size):
@@ -49,10 +54,22 @@ def published_beside(tree, name, size):
     return [run["records"] for run in runs if run]
 
 
+def used_by(tree, name):
+    """The files of our packages that the notebook uses, by their paths in the checkout."""
+    return [path.relative_to(tree.root).as_posix() for path in files_used(tree.root, read(tree.source(name)))]
+
+
+def code_hash(tree, name):
+    """The hash of what the notebook runs: the method, the apparatus, its own room. What else there is, and docstrings
+    and comments, do not change its results."""
+    return digest(*(part for path in used_by(tree, name) for part in (path.encode(), code(tree.root / path))))
+
+
 def logs_read(tree, name):
-    """The committed tuning logs, for a notebook that reads them."""
-    reads = "read_logs" in tree.source(name).read_text()
-    return [path.read_bytes() for path in sorted((tree.root / "results" / "tuning").glob("*.json"))] if reads else []
+    """The committed tuning logs that the notebook reads: those which its source, or code that it uses, names."""
+    sources = [tree.source(name), *(tree.root / path for path in used_by(tree, name) if path.endswith(".py"))]
+    named = {text for source in sources for text in texts(read(source))}
+    return [path for path in sorted((tree.root / "results" / "tuning").glob("*.json")) if path.name in named]
 
 
 def key(tree, name, size, device):
@@ -60,11 +77,11 @@ def key(tree, name, size, device):
     constraints = tree.root / "constraints.txt"
     return digest(
         source_hash(tree, name).encode(),
-        library_hash(tree).encode(),
+        code_hash(tree, name).encode(),
         json.dumps([claims_of(tree, name), published_beside(tree, name, size)], sort_keys=True).encode(),
         constraints.read_bytes() if constraints.exists() else b"",
         f"{size} {device}".encode(),
-        *logs_read(tree, name),
+        *(path.read_bytes() for path in logs_read(tree, name)),
     )
 
 
@@ -106,7 +123,8 @@ def version(package):
 
 def gather(tree, name, size, device, seconds):
     """The provenance of one run. ``dirty`` is true when what the result depends on is not all in the commit."""
-    depends_on = [f"notebooks/{name}.py", "udulib", "companion", "claims.yml", "constraints.txt", "results/tuning"]
+    logs = [path.relative_to(tree.root).as_posix() for path in logs_read(tree, name)]
+    depends_on = [f"notebooks/{name}.py", "claims.yml", "constraints.txt", *used_by(tree, name), *logs]
     changes = git(tree, "status", "--porcelain", "--", *depends_on)
     return {
         "source_hash": source_hash(tree, name),

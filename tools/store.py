@@ -1,12 +1,11 @@
 """The executed notebooks under _build/executed: put there whole, taken only while a run would give the same."""
 
-import json
 import os
 import re
 import shutil
 
 from tools.provenance import digest, key
-from tools.tree import read_json, write_whole
+from tools.tree import read_json, write_json
 
 
 def put(tree, name, size, notebook, run_key, provenance, records):
@@ -18,7 +17,7 @@ def put(tree, name, size, notebook, run_key, provenance, records):
         "records": records,
     }
     os.replace(notebook, tree.executed(size, name))
-    write_whole(tree.run_record(size, name), json.dumps(record, indent=1) + "\n")
+    write_json(tree.run_record(size, name), record)
     failed_place(tree, name, size).unlink(missing_ok=True)
 
 

@@ -69,17 +69,43 @@ def arguments(description, *, size=False, device=False, jobs=False, names=False)
 
 
 def write_whole(path, content):
-    """Write a file so that a reader finds the old one or the new one, never a part."""
+    """Write a file so that a reader finds the old one or the new one, never a part.
+
+    As in ``udulib.files``; but importing that loads PyTorch, which takes seconds that most tools need not spend.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_bytes(content if isinstance(content, bytes) else content.encode())
     os.replace(part, path)
 
 
+def json_text(value, indent=""):
+    """JSON with one record a line: what holds a list of records is spread over lines, and all else stands on one."""
+    inner = indent + " "
+    if isinstance(value, dict) and any(map(_holds_records, value.values())):
+        lines, ends = [f"{json.dumps(key)}: {json_text(item, inner)}" for key, item in value.items()], "{}"
+    elif _holds_records(value):
+        lines, ends = [json_text(item, inner) for item in value], "[]"
+    else:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return f"{ends[0]}\n" + ",\n".join(inner + line for line in lines) + f"\n{indent}{ends[1]}"
+
+
+def _holds_records(value):
+    if isinstance(value, dict):
+        return any(map(_holds_records, value.values()))
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def write_json(path, value):
+    """Write JSON whole, one record a line, so that a change of one shows as one."""
+    write_whole(path, json_text(value) + "\n")
+
+
 def read_json(path):
     """The content of a JSON file, or None where there is no whole one."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -1,45 +1,65 @@
-"""Tune every method on MovieLens 100K and commit the logs: results/tuning/. Wants cornac: pip install cornac."""
+"""Tune the methods that the notebooks compare, and commit all runs: results/tuning/, one log a table of methods."""
 
-import json
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from companion.adapters import causal, language
 from companion.completion import ratings
 from tools.provenance import git, processor, version
-from tools.tree import ToolError, arguments, main, write_whole
+from tools.tree import ToolError, arguments, main, write_json
+
+LONG = ("runs", "scores", "chosen")  # what a line on the terminal leaves out
 
 
-def tune(tree, core):
-    """Write the log anew after each method: what is done is kept if the rest is cut off."""
-    if version("cornac") is None:
-        raise ToolError("biased matrix factorization is cornac's, which is not installed: pip install cornac")
-    path = tree.root / "results" / "tuning" / ratings.log_path(core).name
-    table, logs = ratings.load(core), []
-    for log in ratings.log_all(table):
-        logs.append(log)
-        write_whole(path, json.dumps({"provenance": gather(tree), "logs": logs}, indent=1) + "\n")
-        seconds = sum(run["seconds"] for run in log["runs"])
-        best = min(run["validation"] for run in log["runs"] if run["validation"] is not None)
-        print(
-            f"  {log['method']:22s} means out: {log['centred']!s:5s} validation {best:.4f}, {seconds:.0f} s", flush=True
-        )
-    print(f"  {path.relative_to(tree.root)}")
+@dataclass(frozen=True)
+class Tuning:
+    """What makes a log: a function that yields its entries, and the packages that it needs beside our own."""
+
+    entries: Callable
+    needs: tuple
 
 
-def gather(tree):
-    packages = {name: version(name) for name in ("numpy", "torch", "cornac")}
-    when = datetime.now(UTC).isoformat(timespec="seconds")
+TUNINGS = {
+    "movielens-100k-core": Tuning(lambda: ratings.log_all(ratings.load(core=True)), ("cornac",)),
+    "movielens-100k": Tuning(lambda: ratings.log_all(ratings.load()), ("cornac",)),
+    "lora": Tuning(language.log_all, ("transformers",)),
+    "lora-letters": Tuning(causal.log_all, ("transformers", "safetensors")),
+}
+
+
+def tune(tree, names=()):
+    """Write each log anew after each of its entries: what is done is kept if the rest is cut off."""
+    names = list(names) or list(TUNINGS)
+    if unknown := [name for name in names if name not in TUNINGS]:
+        raise ToolError(f"there is no log {', '.join(unknown)}; there are {', '.join(TUNINGS)}")
+    for name in names:
+        if missing := [package for package in TUNINGS[name].needs if version(package) is None]:
+            raise ToolError(f"{name} needs what is not installed: pip install {' '.join(missing)}")
+    for name in names:
+        path, logs = tree.root / "results" / "tuning" / f"{name}.json", []
+        for log in TUNINGS[name].entries():
+            logs.append(log)
+            write_json(path, {"provenance": gather(tree, TUNINGS[name].needs), "logs": logs})
+            what = {key: value for key, value in log.items() if key not in LONG}
+            print(f"  {name}  {', '.join(f'{key}: {value}' for key, value in what.items())}", flush=True)
+        print(f"  {path.relative_to(tree.root)}")
+
+
+def gather(tree, packages):
     about = {
         "commit": git(tree, "rev-parse", "HEAD"),
         "python": platform.python_version(),
         "processor": processor("cpu"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return about | packages | {"budget": ratings.BUDGET, "date": when}
+    return about | {name: version(name) for name in ("numpy", "torch", *packages)}
 
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--core", action="store_true", help="only the small version, 200 users and 300 films")
+    parser.add_argument("names", nargs="*", metavar="LOG", help=f"all, if none is named: {', '.join(TUNINGS)}")
     options = parser.parse_args()
-    main(partial(tune, options.tree, options.core))
+    main(partial(tune, options.tree, options.names))

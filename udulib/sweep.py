@@ -10,7 +10,6 @@ import os
 import pickle
 import sys
 import threading
-import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable
@@ -24,9 +23,9 @@ import numpy as np
 import torch
 
 from udulib.errors import InputError
+from udulib.files import clear_drafts, write_whole
 
 DIGEST = hashlib.sha256().digest_size
-FORGOTTEN = 3600  # seconds after which a file half written is of a run that was killed
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def run(function, settings, executor=None, *, store="sweep", progress=True):
         _check_importable(function)
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
-    _clear(store)
+    clear_drafts(store)
     places = Counter(keys)
     kept = {key: payload for key in places if (payload := _read(store, key)) is not None}
     missing = {key: setting for key, setting in zip(keys, settings, strict=True) if key not in kept}
@@ -354,15 +353,4 @@ def _read(store, key):
 
 def _write(store, key, payload):
     """Put a payload in its place at once, its hash behind it: whenever this is killed, _read sees all or nothing."""
-    part = store / f".{key}.{os.getpid()}.part"
-    with part.open("wb") as file:
-        file.write(payload + hashlib.sha256(payload).digest())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(store / f"{key}.pickle")
-
-
-def _clear(store):
-    for part in store.glob(".*.part"):
-        if time.time() - part.stat().st_mtime > FORGOTTEN:
-            part.unlink(missing_ok=True)
+    write_whole(store / f"{key}.pickle", payload + hashlib.sha256(payload).digest())

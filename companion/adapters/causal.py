@@ -23,6 +23,7 @@ from companion import data
 from companion.ledger import home
 from udulib import lora
 from udulib.errors import InputError
+from udulib.files import replacing
 from udulib.nn import attach
 from udulib.seeds import generator
 
@@ -380,14 +381,25 @@ def chosen():
     >>> chosen()[1.0].rank
     16
     """
-    return {entry["radius"]: Recipe(**entry["chosen"]) for entry in json.loads(tuning_file().read_text())}
+    logs = json.loads(tuning_file().read_text(encoding="utf-8"))["logs"]
+    return {entry["radius"]: Recipe(**entry["chosen"]) for entry in logs}
 
 
-def main(folder=None):
-    """Tune ordinary LoRA and UDV on the small decoder, and write the log: ``python -m companion.adapters.causal``."""
+def log_all(folder=None):
+    """Tune ordinary LoRA and UDV on the small decoder: what is committed, by ``make tune``.
+
+    Parameters
+    ----------
+    folder : path, optional
+        See `companion.data.data_folder`.
+
+    Yields
+    ------
+    dict
+        ``radius``, ``runs`` (recipe and perplexity) and ``chosen``.
+    """
     torch.set_flush_denormal(True)  # columns that die would slow the processor down
     decoder, corpora = letters(folder)
-    log = []
     for radius in RADII:
         runs = []
         for recipe in candidates(radius):
@@ -395,9 +407,7 @@ def main(folder=None):
             finetune(model, corpora.train, recipe, seed=0)
             runs.append({"recipe": asdict(recipe), "perplexity": perplexity(model, corpora.tuning)})
         best = min(runs, key=lambda run: run["perplexity"])
-        log.append({"radius": radius, "runs": runs, "chosen": best["recipe"]})
-    tuning_file().parent.mkdir(parents=True, exist_ok=True)
-    tuning_file().write_text(json.dumps(log, indent=1) + "\n")
+        yield {"radius": radius, "runs": runs, "chosen": best["recipe"]}
 
 
 def pretrained(texts, folder=None, progress=None):
@@ -431,12 +441,6 @@ def pretrained(texts, folder=None, progress=None):
         return model.eval()
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
     _descend(model, optimizer, rows, recipe, 0, progress)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(f"{file}.part")
-    save_file(model.state_dict(), part)
-    part.replace(file)
+    with replacing(file) as draft:
+        save_file(model.state_dict(), draft)
     return model.eval()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 import re
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 from companion import data
 from companion.ledger import home
 from udulib import lora
+from udulib.files import replacing
 from udulib.nn import attach
 from udulib.seeds import generator
 
@@ -187,11 +187,8 @@ def _encoder(folder):
 
 
 def _write(file, tokens, lengths):
-    """Whole or not at all."""
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with open(part, "wb") as open_part:
-        np.savez(open_part, tokens=tokens, lengths=lengths)
-    part.replace(file)
+    with replacing(file) as draft, open(draft, "wb") as handle:
+        np.savez(handle, tokens=tokens, lengths=lengths)
 
 
 def _padded(tokens, lengths):
@@ -423,8 +420,13 @@ def tuning_file():
     return home() / "results" / "tuning" / "lora.json"
 
 
-def chosen(log=None):
+def chosen(logs=None):
     """The recipe that the tuning chose, by task, method and rank.
+
+    Parameters
+    ----------
+    logs : list of dict, optional
+        As :func:`log_all` yields them; the committed ones if left out.
 
     Examples
     --------
@@ -432,23 +434,35 @@ def chosen(log=None):
     >>> recipes["sentiment", "UDV, R = 1", 16].radius
     1.0
     """
-    log = json.loads(tuning_file().read_text()) if log is None else log
-    return {(entry["task"], entry["method"], entry["rank"]): Recipe(**entry["chosen"]) for entry in log}
+    logs = json.loads(tuning_file().read_text(encoding="utf-8"))["logs"] if logs is None else logs
+    return {(entry["task"], entry["method"], entry["rank"]): Recipe(**entry["chosen"]) for entry in logs}
 
 
-def main(folder=None):
-    """Tune every configuration on both tasks, and write the log: ``python -m companion.adapters.language``."""
+def log_all(folder=None):
+    """Tune every configuration on both tasks: what is committed, by ``make tune``.
+
+    Parameters
+    ----------
+    folder : path, optional
+        See `companion.data.data_folder`.
+
+    Yields
+    ------
+    dict
+        ``task``, and what :func:`tune` returns.
+
+    Examples
+    --------
+    >>> next(log_all())["task"]  # doctest: +SKIP
+    'sentiment'
+    """
     torch.set_flush_denormal(True)  # columns that die would slow the processor down
     layer = minilm(folder)[0].encoder.layer[FROZEN]
-    log = []
     for task, texts in TASKS.items():
         known = texts(folder)
         some, labels = states(known.texts[:TUNING], folder), known.labels[:TUNING]
         for method, rank in CONFIGURATIONS:
-            log.append({"task": task} | tune(layer, some, labels, len(known.kinds), method, rank))
-            print(task, method, rank, log[-1]["chosen"], flush=True)
-    tuning_file().parent.mkdir(parents=True, exist_ok=True)
-    tuning_file().write_text(json.dumps(log, indent=1) + "\n")
+            yield {"task": task} | tune(layer, some, labels, len(known.kinds), method, rank)
 
 
 def _batches(order, size):
@@ -460,7 +474,3 @@ def _some(states, rows):
     mask = states.mask[rows]
     longest = int(mask.sum(-1).max())
     return states.values[rows, :longest].float(), mask[:, :longest]
-
-
-if __name__ == "__main__":
-    main()

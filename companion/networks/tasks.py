@@ -6,7 +6,6 @@ its features are kept beside the data.
 """
 
 import hashlib
-import os
 import sys
 from dataclasses import dataclass, field
 
@@ -16,6 +15,7 @@ import torch
 from companion import data
 from udulib.checks import positive_array, positive_number, whole_number
 from udulib.errors import InputError
+from udulib.files import replacing
 from udulib.seeds import generator, seeds_array
 
 PIXELS = 112  # side of the pictures that the backbone sees
@@ -335,10 +335,8 @@ def features(name, part, count, *, pixels=PIXELS, folder=None, progress=None):
         file = home / f"{first:05d}.npy"
         if not file.is_file():
             extract = extract or backbone(weights, code, pixels)
-            draft = file.with_suffix(f".{os.getpid()}.part")
-            with open(draft, "wb") as handle:
+            with replacing(file) as draft, open(draft, "wb") as handle:
                 np.save(handle, extract(images[first : first + BLOCK]).astype(np.float16))
-            os.replace(draft, file)
             if progress:
                 progress(f"features of {name}, {part}", min(first + BLOCK, count), count)
         blocks.append(np.load(file))

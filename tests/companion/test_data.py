@@ -18,8 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from conftest import ROOT
 
 from companion import data
+from companion.data import archives, checked, downloads, loaders
+from companion.data import manifest as shipped
+from companion.data.__main__ import main
 from udulib.errors import InputError
 
 TEXT = b"1\t2\t3\n" * 1000
@@ -118,10 +122,10 @@ def manifest(tmp_path, monkeypatch):
         }
         path = tmp_path / f"sources-{len(list(tmp_path.iterdir()))}.yml"
         path.write_text(yaml.safe_dump(said, sort_keys=False))
-        monkeypatch.setattr(data, "MANIFEST", path)
+        monkeypatch.setattr(shipped, "MANIFEST", path)
         return path
 
-    monkeypatch.setattr(data, "_checked", {})
+    monkeypatch.setattr(checked, "_found_right", {})
     return write
 
 
@@ -160,7 +164,8 @@ def test_each_entry_says_what_a_reader_must_know(name):
 
 
 def test_manifest_names_no_package_registry():
-    text = data.MANIFEST.read_text(encoding="utf-8") + Path(data.__file__).read_text(encoding="utf-8")
+    folder = Path(data.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.iterdir() if path.suffix in (".py", ".yml"))
     assert not re.search(r"pypi\.org|pythonhosted|npmjs|deb\.debian", text)
 
 
@@ -266,7 +271,7 @@ def test_archive_in_an_archive_and_a_header_line_dropped(manifest, tmp_path):
 def test_gathered_files_give_the_same_bytes_from_any_archive(manifest, tmp_path):
     first = tarred({"g/00002.b": b"two", "g/00001.a": b"one", "g/cmds": b"no"}, "w:bz2")
     second = zipped({"p/00001.a.txt": b"one", "p/00001.a.json": b"no", "p/00002.b.txt": b"two"})
-    together = data._packed({"00001.a": b"one", "00002.b": b"two"})
+    together = archives.packed({"00001.a": b"one", "00002.b": b"two"})
     for name, archive, pattern in [("a.tar.bz2", first, "*/[0-9]*.*"), ("b.zip", second, "p/*.txt")]:
         (tmp_path / name).write_bytes(archive)
         source = offered(archive, name, pattern, https=(tmp_path / name).as_uri())
@@ -335,7 +340,7 @@ def test_old_source_archives_are_read_with_the_tools_they_need(manifest, tmp_pat
         called.append((command, {name: Path(limits).read_text() for name, limits in extra.items()}))
         raise data.DataError("enough")
 
-    monkeypatch.setattr(data, "_run", run)
+    monkeypatch.setattr(downloads, "_run", run)
     manifest(
         one=({"u.txt": TEXT}, [{"pypi": "thing==1.0", "build": "setuptools<80", **offered(OTHER, "thing-1.0.tar.gz")}])
     )
@@ -348,7 +353,7 @@ def test_old_source_archives_are_read_with_the_tools_they_need(manifest, tmp_pat
 
 def test_python_without_pip(manifest, tmp_path, monkeypatch):
     manifest(one=({"u.txt": TEXT}, [{"pypi": "thing==1.0", **offered(OTHER, "thing-1.0-py3-none-any.whl")}]))
-    monkeypatch.setattr(data.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(downloads.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(data.DataError, match=r"has no pip .*ensurepip adds it"):
         data.fetch("one", tmp_path / "d")
 
@@ -394,7 +399,7 @@ def test_client_that_never_ends(manifest, tmp_path, monkeypatch):
     manifest(one=({"u.txt": TEXT}, [{"npm": "one@1.0", **offered(OTHER, "a.tgz")}]))
     stand_in(tmp_path / "bin", "npm", "exec sleep 30")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(data, "CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr(downloads, "CLIENT_TIMEOUT", 0.3)
     with pytest.raises(data.DataError, match="no result within"):
         data.fetch("one", tmp_path / "d")
 
@@ -422,7 +427,7 @@ def test_no_network_says_what_was_tried_and_what_to_do(manifest, tmp_path):
 
 def test_address_that_says_nothing_is_given_up(manifest, server, tmp_path, monkeypatch):
     server.files["/a"] = (TEXT, len(TEXT), 20)
-    monkeypatch.setattr(data, "TIMEOUT", 0.3)
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.3)
     manifest(one=({"a": TEXT}, [{"files": server.url, "members": "{member}"}]))
     before = time.monotonic()
     with pytest.raises(data.DataError, match="timed out"):
@@ -479,8 +484,8 @@ def test_files_are_hashed_once_a_process(manifest, tmp_path, monkeypatch):
     path.parent.mkdir(parents=True)
     path.write_bytes(TEXT)
     hashed = []
-    real = data._sha256
-    monkeypatch.setattr(data, "_sha256", lambda file: (hashed.append(file), real(file))[1])
+    real = checked.sha256_of
+    monkeypatch.setattr(checked, "sha256_of", lambda file: (hashed.append(file), real(file))[1])
     for _ in range(3):
         data.fetch("one", tmp_path / "d")
     assert hashed == [path]
@@ -558,8 +563,11 @@ def test_folder_that_cannot_be_written(manifest, tmp_path):
 
 
 CHILD = """
-import sys, pathlib, companion.data as data
-data.MANIFEST = pathlib.Path(sys.argv[1])
+import sys, pathlib
+from companion import data
+from companion.data import manifest
+
+manifest.MANIFEST = pathlib.Path(sys.argv[1])
 data.fetch("one", sys.argv[2])
 """
 
@@ -596,11 +604,9 @@ def test_two_processes_download_once(manifest, server, tmp_path):
 
 def test_where_data_is_kept(monkeypatch, tmp_path):
     monkeypatch.delenv("UDULIB_DATA", raising=False)
-    root = Path(data.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
-        assert data.data_folder() == root / "data"
-    monkeypatch.setattr(data, "__file__", str(tmp_path / "site-packages" / "udulib" / "data.py"))
-    monkeypatch.setattr(data.sys, "platform", "linux")
+    assert data.data_folder() == ROOT / "data"
+    monkeypatch.setattr(shipped, "ROOT", tmp_path / "site-packages")
+    monkeypatch.setattr(shipped.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert data.data_folder() == tmp_path / "cache" / "udulib"
     monkeypatch.setenv("UDULIB_DATA", str(tmp_path / "mine"))
@@ -684,7 +690,7 @@ def test_images(here, name, load):
 def test_no_idx_file(tmp_path):
     (tmp_path / "a").write_bytes(OTHER)
     with pytest.raises(data.DataError, match="not an IDX file"):
-        data._idx(tmp_path / "a")
+        loaders._idx(tmp_path / "a")
 
 
 def test_movie_reviews(here):
@@ -695,8 +701,8 @@ def test_movie_reviews(here):
 
 
 def test_spam_without_its_headers(here):
-    ham = data._packed({"2.b": b"From: a\nTo: b\n\nBody\n\nmore\n", "1.a": b"From: a\r\n\r\n\xe9\r\n"})
-    folder = here("spam", **{"spam__1.tar": data._packed({"1.c": b"X: only headers"}), "easy__ham__1.tar": ham})
+    ham = archives.packed({"2.b": b"From: a\nTo: b\n\nBody\n\nmore\n", "1.a": b"From: a\r\n\r\n\xe9\r\n"})
+    folder = here("spam", **{"spam__1.tar": archives.packed({"1.c": b"X: only headers"}), "easy__ham__1.tar": ham})
     mails = data.spam(folder)
     assert mails.texts.tolist() == ["\xe9\r\n", "Body\n\nmore\n", ""]
     assert mails.spam.tolist() == [False, False, True]
@@ -721,7 +727,7 @@ def test_command_line(manifest, tmp_path, capsys):
         one=({"u.txt": TEXT}, [{"files": tmp_path.as_uri() + "/", "members": "{member}"}]),
         two=({"v.txt": TEXT}, [{"files": tmp_path.as_uri() + "/", "members": "{member}"}]),
     )
-    run = functools.partial(lambda *arguments: data.main([*arguments, "--folder", str(tmp_path / "d")]))
+    run = functools.partial(lambda *arguments: main([*arguments, "--folder", str(tmp_path / "d")]))
     assert run("--list") == 0
     told = capsys.readouterr().out
     assert re.search(r"one +0\.0 MB  not here", told) and "licence: free" in told and "citation: nobody" in told

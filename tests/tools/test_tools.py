@@ -15,7 +15,7 @@ import yaml
 from conftest import ROOT, TINY, add_notebook
 
 from tools import check, execute, provenance, publish, run, stage, store, tune
-from tools.tree import ToolError, write_whole
+from tools.tree import ToolError, Tree, json_text, write_whole
 
 
 def log(tree):
@@ -27,6 +27,11 @@ def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def uses(tree, name, line):
+    """Let a notebook use something: its source gets a line."""
+    edit(tree.source(name), 'print("the rank is"', f'{line}\nprint("the rank is"')
 
 
 def stored(tree, name="01_one", size="ci", device="cpu", value=3):
@@ -90,14 +95,14 @@ def test_notebooks_share_the_cores_and_one_that_runs_alone_has_them_all(tree, mo
     [
         lambda tree: edit(tree.source("01_one"), "# # Tiny", "# # Other"),
         lambda tree: (tree.root / "udulib" / "code.py").write_text("answer = 43\n"),
-        lambda tree: (tree.root / "udulib" / "new.py").write_text(""),
         lambda tree: (tree.root / "constraints.txt").write_text("numpy==2.4.5\n"),
         lambda tree: (tree.root / "claims.yml").write_text("- {id: x, notebook: 01_one}\n"),
         lambda tree: write_whole(tree.published("paper", "01_one"), '{"records": [1]}'),
     ],
-    ids=["source", "library", "new module", "constraints", "claim", "published"],
+    ids=["source", "library", "constraints", "claim", "published"],
 )
 def test_a_result_is_stale_once_what_it_depends_on_changes(tree, change):
+    uses(tree, "01_one", "from udulib import code")
     stored(tree)
     assert store.fresh(tree, "01_one", "ci", "cpu")
     change(tree)
@@ -115,23 +120,64 @@ def test_a_result_outlives_changes_that_do_not_concern_it(tree):
     (tree.root / "claims.yml").write_text("- {id: x, notebook: 02_two}\n")
     edit(tree.source("02_two"), "# # Tiny", "# # Other")
     (tree.root / "udulib" / "notes.txt").write_text("nothing that is read")
+    (tree.root / "udulib" / "code.py").write_text("answer = 43  # which notebook 01 does not use\n")
+    (tree.root / "udulib" / "new.py").write_text("")
     assert store.fresh(tree, "01_one", "ci", "cpu")
 
 
 def test_a_result_is_of_the_tuning_logs_that_its_notebook_reads(tree):
-    edit(tree.source("02_two"), 'print("the', 'read_logs = print("the')
-    log = tree.root / "results" / "tuning" / "one.json"
-    write_whole(log, "1")
-    stored(tree)
-    stored(tree, "02_two")
-    write_whole(log, "2")
-    assert store.fresh(tree, "01_one", "ci", "cpu") and not store.fresh(tree, "02_two", "ci", "cpu")
+    """Whether it names the log itself or the code that it uses does; other logs do not concern it."""
+    add_notebook(tree.root, "03_three")
+    write_whole(tree.root / "companion" / "tuned.py", 'LOG = "one.json"\n')
+    uses(tree, "02_two", "from companion import tuned")
+    uses(tree, "03_three", 'log = "two.json"')
+    logs = [tree.root / "results" / "tuning" / f"{name}.json" for name in ("one", "two")]
+    for log in logs:
+        write_whole(log, "1")
+
+    def current():
+        return [name for name in tree.names() if store.fresh(tree, name, "ci", "cpu")]
+
+    for changed, left in zip(logs, (["01_one", "03_three"], ["01_one", "02_two"]), strict=True):
+        for name in tree.names():
+            stored(tree, name)
+        assert current() == ["01_one", "02_two", "03_three"]
+        write_whole(changed, "2")
+        assert current() == left
+
+
+def test_each_committed_log_is_named_by_the_code_that_reads_it_and_made_by_make_tune():
+    """That is how a notebook's run is stale when a log changes: the names must stand there, not be put together."""
+    read = {path.name for name in ("02_completion", "07_lora") for path in provenance.logs_read(Tree(), name)}
+    committed = {path.name for path in (ROOT / "results" / "tuning").glob("*.json")}
+    assert read == committed == {f"{name}.json" for name in tune.TUNINGS}
 
 
 def test_tuning_without_the_library_says_what_to_install(tree, monkeypatch):
     monkeypatch.setattr(tune, "version", lambda package: None)
-    with pytest.raises(ToolError, match="pip install cornac"):
-        tune.tune(tree, core=True)
+    with pytest.raises(ToolError, match=r"movielens-100k-core needs .* pip install cornac"):
+        tune.tune(tree, ["movielens-100k-core"])
+    with pytest.raises(ToolError, match="there is no log lore; there are movielens"):
+        tune.tune(tree, ["lore"])
+
+
+def test_tuning_keeps_what_is_done_with_its_provenance(tree, monkeypatch, capsys):
+    """One record a line; when the third method fails, the two before it stand in the log."""
+
+    def entries():
+        for rank in (1, 2):
+            yield {"method": "ALS", "rank": rank, "runs": [{"settings": {"ridge": 1.0}, "validation": 0.5}] * 2}
+        raise RuntimeError("cut off")
+
+    monkeypatch.setitem(tune.TUNINGS, "some", tune.Tuning(entries, ("numpy",)))
+    with pytest.raises(RuntimeError, match="cut off"):
+        tune.tune(tree, ["some"])
+    text = (tree.root / "results" / "tuning" / "some.json").read_text()
+    log = json.loads(text)
+    assert [entry["rank"] for entry in log["logs"]] == [1, 2] and {"commit", "numpy", "torch"} <= set(log["provenance"])
+    assert text.count('{"settings": {"ridge": 1.0}, "validation": 0.5}') == len(re.findall("settings", text)) == 4
+    assert all(line.count("settings") <= 1 for line in text.splitlines())
+    assert "some  method: ALS, rank: 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["executed", "run_record"])
@@ -295,6 +341,38 @@ def test_buttons_follow_from_the_repository_address_alone():
     assert with_url["launch_buttons"]["colab_url"] and with_url["html"]["use_repository_button"]
 
 
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"key": "é", "records": [{"id": "x", "values": [1, 2.5, None]}, {"id": "y"}], "none": []},
+        {"logs": [{"runs": [{"a": {"b": 1}}], "chosen": {}}, {"runs": []}]},
+        [{"a": [1, {"b": 2}]}],
+        {},
+        [],
+        [1, [2]],
+        "text",
+    ],
+)
+def test_json_text_is_the_same_json_with_a_record_a_line(value):
+    text = json_text(value)
+    assert json.loads(text) == value
+    assert all(line.count('"id"') + line.count('"a"') <= 1 for line in text.splitlines())
+
+
+def test_json_text_is_what_others_read():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_text({"records": [{"values": [float("nan")]}]})
+
+
+def test_published_results_have_a_record_a_line():
+    for path in sorted((ROOT / "results").glob("*/*.json")):
+        text = path.read_text(encoding="utf-8")
+        assert text == json_text(json.loads(text)) + "\n", f"{path.name} is written by make publish or make tune"
+
+
 # Publishing -----------------------------------------------------------------------------------------------------------
 
 
@@ -354,6 +432,9 @@ def test_provenance_says_whether_the_commit_holds_it_all(tree):
     (tree.root / "book" / "index.md").write_text("# Title\n")
     assert not provenance.gather(tree, "01_one", "ci", "cpu", 1.0)["dirty"]
     (tree.root / "udulib" / "code.py").write_text("answer = 43\n")
+    assert not provenance.gather(tree, "01_one", "ci", "cpu", 1.0)["dirty"]
+    uses(tree, "01_one", "from udulib import code")
+    git("commit", "-m", "used", "notebooks")
     made = provenance.gather(tree, "01_one", "ci", "cpu", 1.0)
     assert made["dirty"] and re.fullmatch("[0-9a-f]{40}", made["commit"])
 

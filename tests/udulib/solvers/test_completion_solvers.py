@@ -1,4 +1,4 @@
-"""What a user would pick instead of UDU, each against its own definition; the recipe; the ratings' protocol."""
+"""What a user would pick instead of UDU, each against its own definition; the recipe."""
 
 import sys
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import udulib as ul
-from companion.completion import ratings
 from udulib import solvers
 from udulib.solvers import least_squares
 
@@ -182,92 +181,3 @@ def test_without_the_library_the_error_says_what_to_install(monkeypatch):
 def test_bad_input(call, words):
     with pytest.raises(ul.InputError, match=words):
         call(noisy())
-
-
-# Ratings -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def few():
-    """A small table of ratings with some structure."""
-    rng = np.random.default_rng(0)
-    pairs = rng.choice(40 * 60, 1200, replace=False)
-    X = rng.standard_normal((40, 2)) @ rng.standard_normal((2, 60))
-    values = np.clip(np.round(3.5 + X.ravel()[pairs]), 1, 5)
-    return ratings.from_arrays(pairs // 60, pairs % 60, values)
-
-
-def test_splits_part_the_ratings_and_share_one_validation_set(few):
-    first = ratings.split(few, 0)
-    for seed in range(3):
-        parts = ratings.split(few, seed)
-        everything = np.concatenate([parts.train, parts.validation, parts.test])
-        assert np.array_equal(np.sort(everything), np.arange(1200))
-        assert (len(parts.validation), len(parts.test)) == (96, 240)
-        assert np.array_equal(parts.validation, first.validation)
-    assert not np.array_equal(ratings.split(few, 1).test, first.test)
-
-
-def test_the_core_holds_the_most_active(few):
-    core = ratings.from_arrays(few.users, few.items, few.values, core=(10, 20))
-    assert core.shape == (10, 20)
-    kept = np.sort(np.bincount(few.users))[-10:].sum()
-    assert len(core.values) <= kept
-    assert np.bincount(core.users).min() > 0
-
-
-@pytest.mark.parametrize("method", [name for name in ratings.METHODS if name != "biased factorization"])
-def test_every_method_is_tuned_and_scored(few, method):
-    """Two runs each; what was chosen beats the means alone on ratings that have structure."""
-    log = ratings.tune(method, few, budget=2)
-    assert len(log["runs"]) == 2
-    best = min(run["validation"] for run in log["runs"] if run["validation"] is not None)
-    assert log["chosen"] in [run["settings"] for run in log["runs"] if run["validation"] == best]
-    parts = ratings.split(few, 1)
-    score = ratings.score(method, log["chosen"], few, parts)
-    found = solvers.means(few.problem(np.append(parts.train, parts.validation)))
-    alone = np.clip(found.at(few.users[parts.test], few.items[parts.test]), 1, 5) - few.values[parts.test]
-    assert score.rmse < 1.02 * np.sqrt(np.mean(alone**2))
-    assert 0 <= score.rank <= score.columns
-
-
-def test_no_test_rating_is_seen_while_tuning(few):
-    values = few.values.copy()
-    values[ratings.split(few, 0).test] = 1.0
-    other = ratings.Ratings(few.users, few.items, values, few.shape)
-    logs = [ratings.tune("ALS", table, budget=3) for table in (few, other)]
-    one, two = ([run["validation"] for run in log["runs"]] for log in logs)
-    assert one == two
-
-
-def test_the_second_round_takes_the_means_of_what_the_factors_leave(few):
-    """Two rounds are: fit; means of the ratings less that fit; fit to the ratings less those means."""
-    parts, given = ratings.split(few, 0), {"rank": 2, "ridge": 5.0, "weighted": False, "sweeps": 3}
-    index = np.append(parts.train, parts.validation)
-    i, j, values = few.users[index], few.items[index], few.values[index]
-    first = solvers.als(ratings.prepared(few, index, "ALS")[0], tol=0.0, **given)
-    rest = ul.Completion(i, j, values - first.entries(i, j), few.shape)
-    problem, means = ratings.prepared(few, index, "ALS", explained=first.entries(i, j))
-    assert np.array_equal(means.at(i, j), solvers.means(rest).at(i, j))
-    second = solvers.als(problem, tol=0.0, **given)
-    i, j = few.users[parts.test], few.items[parts.test]
-    error = np.clip(second.entries(i, j) + means.at(i, j), 1, 5) - few.values[parts.test]
-    twice, once = (ratings.score("ALS", given, few, parts, rounds=rounds).rmse for rounds in (2, 1))
-    assert twice == pytest.approx(np.sqrt(np.mean(error**2))) and twice != pytest.approx(once)
-
-
-@pytest.mark.parametrize("core", [True, False])
-def test_the_committed_logs_are_of_one_budget_and_chose_by_validation(core):
-    logs = ratings.read_logs(core)
-    assert {log["method"] for log in logs} == set(ratings.METHODS)
-    for log in logs:
-        assert len(log["runs"]) == ratings.BUDGET and len(log["scores"]) == 5
-        tried = [run for run in log["runs"] if run["validation"] is not None]
-        assert log["chosen"] == min(tried, key=lambda run: run["validation"])["settings"]
-
-
-def test_an_unknown_method_is_named():
-    with pytest.raises(ul.InputError, match="soft-impute"):
-        ratings.tune("magic", None)
-    with pytest.raises(ul.InputError, match="soft-impute"):
-        ratings.score("magic", {}, None, None)
