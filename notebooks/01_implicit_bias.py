@@ -133,12 +133,6 @@ def run(model, problem=problem, **arguments):
     return ul.descend(problem, model, **arguments)
 
 
-def spread(axis, x, values, label, color, **style):
-    """Median over the seeds (first axis of values) as a line, smallest to largest as a band."""
-    axis.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-    axis.plot(x, np.median(values, 0), label=label, color=color, **style)
-
-
 def floored(values, floor):
     """Values for a logarithmic axis, cut off below."""
     return np.maximum(values, floor)
@@ -176,9 +170,9 @@ def residuals_and_spectra(traces, values, symbol, iterations_to_time):
     for name, trace in traces.items():
         for i, value in enumerate(values):
             style = {"label": f"{name}, {symbol} = {value:g}", "color": COLORS[name], "linestyle": styles[i]}
-            spread(above, trace.iteration * iterations_to_time[i], floored(residual(trace)[i], 1e-31), **style)
+            figures.band(above, trace.iteration * iterations_to_time[i], floored(residual(trace)[i], 1e-31), **style)
             shown = slice(0, 20)
-            spread(below, np.arange(1, d + 1)[shown], floored(trace.singular_values[i][:, shown], FLOOR), **style)
+            figures.band(below, np.arange(1, d + 1)[shown], floored(trace.singular_values[i][:, shown], FLOOR), **style)
     above.set(xscale="log", yscale="log", xlabel="step size × iterations", ylabel="residual ‖A(X) − b‖²")
     below.set(yscale="log", xlabel="index i", ylabel="singular value σᵢ", ylim=(FLOOR, 10))
     below.xaxis.get_major_locator().set_params(integer=True)
@@ -474,7 +468,7 @@ shown = slice(0, 12)
 index = np.arange(1, d + 1)[shown]
 for trace, label, color in ((text_udu, "as in the text, α = 1", figures.COLOURS[3]), (rescaled, "rescaled by the law", COLORS["UDU"])):
     values = trace.singular_values if trace is rescaled else trace.singular_values[0]
-    spread(axis, index, floored(values[:, shown] / values[:, :1], FLOOR), label, color)
+    figures.band(axis, index, floored(values[:, shown] / values[:, :1], FLOOR), label, color)
 axis.set(yscale="log", xlabel="index i", ylabel="σᵢ / σ₁", ylim=(FLOOR, 10))
 axis.legend()
 figures.show(
@@ -512,8 +506,8 @@ fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6.6), sharex=True)
 for name, trace in (("BM", noisy_bm), ("UDU", noisy_udu)):
     for i, (level, style) in enumerate(zip(noise_levels, ("--", "-"), strict=True)):
         about = {"label": f"{name}, noise {level:g}", "color": COLORS[name], "linestyle": style}
-        spread(above, trace.iteration, ul.numerical_rank(trace.spectra[i], rtol=1e-8), **about)
-        spread(below, trace.iteration, residual(trace)[i], **about)
+        figures.band(above, trace.iteration, ul.numerical_rank(trace.spectra[i], rtol=1e-8), **about)
+        figures.band(below, trace.iteration, residual(trace)[i], **about)
 above.axhline(rank, color="#666666", linestyle=":")
 above.set(yscale="log", ylabel="numerical rank at 1e-8", yticks=(1, 3, 10, 30, 100), yticklabels=(1, 3, 10, 30, 100))
 above.minorticks_off()
@@ -575,14 +569,14 @@ limits = {
 }
 
 
-def outcome(trace, truth):
+def rank_and_error(trace, truth):
     """Rank at 1e-8 and relative error, for each seed."""
     return ul.numerical_rank(trace.singular_values, rtol=1e-8), truth.relative_error(trace)
 
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 4.2), sharey=True)
 for row, (trace, answer) in enumerate(limits.values()):
-    ranks, errors = outcome(trace, answer)
+    ranks, errors = rank_and_error(trace, answer)
     left.plot(ranks, np.full(len(seeds), row), "o", color=COLORS["UDU"], alpha=0.6)
     right.plot(floored(errors, 1e-16), np.full(len(seeds), row), "o", color=COLORS["UDU"], alpha=0.6)
 left.axvline(rank, color="#666666", linestyle=":")
@@ -604,7 +598,7 @@ figures.show(
 # %%
 def holds(trace, truth=truth):
     """Whether the rank is right and the truth found, for each setting and seed."""
-    ranks, errors = outcome(trace, truth)
+    ranks, errors = rank_and_error(trace, truth)
     return (ranks == rank) & (errors <= 1e-3)
 
 
@@ -633,18 +627,18 @@ ledger.record("a-any-init-step", everywhere, seeds=seeds)
 # the same thing by the scaling law:
 
 # %%
-radii = [outcome(*limits[f"radius {radius}"])[0] for radius in (2, 3)]
+radii = [rank_and_error(*limits[f"radius {radius}"])[0] for radius in (2, 3)]
 ledger.record("c-radius-tail", np.min(radii, axis=0), seeds=seeds)
 
 # %%
-ledger.record("c-small-scale-tail", outcome(*limits["‖X♮‖ = 1"])[0], seeds=seeds)
+ledger.record("c-small-scale-tail", rank_and_error(*limits["‖X♮‖ = 1"])[0], seeds=seeds)
 
 # %% [markdown]
 # And the contrast between "approximately" and "truly" is not one between the two models alone. It is one between BM
 # from $\xi \ge 10^{-4}$ and UDU. From $\xi = 10^{-50}$ BM is as low-rank as UDU, or all but:
 
 # %%
-ledger.record("c-bm-tiny-init", outcome(*limits["BM, ξ = 1e-50"])[0], seeds=seeds)
+ledger.record("c-bm-tiny-init", rank_and_error(*limits["BM, ξ = 1e-50"])[0], seeds=seeds)
 
 # %% [markdown]
 # ## Verdicts

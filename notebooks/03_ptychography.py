@@ -140,12 +140,12 @@ def pictures(side):
     return tuple(np.clip(transform.resize(p, (side, side), anti_aliasing=True), 0, 1) for p in square)
 
 
-def planted(side=32, seeds=seeds, **arguments):
+def planted_object(side=32, seeds=seeds, **arguments):
     """A stack of problems, one a seed, and their answers."""
     return ul.planted_ptychography(*pictures(side), **{"scale": scale, "theta": theta, "seed": seeds, **arguments})
 
 
-problem, truth = planted(settings["side"], **windows)
+problem, truth = planted_object(settings["side"], **windows)
 clean = truth.image[0]
 shots = problem.b[0].view(settings["grid"] ** 2, settings["window"], settings["window"])
 first = (settings["side"] - (settings["grid"] - 1) * settings["step"] - settings["window"]) // 2
@@ -216,23 +216,17 @@ def along(problem, truth, model, step_size, stages, **start):
     start = start or {"init_scale": 1.0, "seed": seeds}  # the length of U0 is the ball's radius
     for k in stages:
         begin = time.perf_counter()
-        trace = run(problem, model, step_size=step_size, iterations=k - done, **start)
+        trace = single_precision(problem, model, step_size=step_size, iterations=k - done, **start)
         spent += time.perf_counter() - begin
         rows.append((truth.relative_error(trace), tail(trace), spent))
         start, done = {"start": trace.factors}, k
     return Run(trace, *(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def run(problem, model, **arguments):
+def single_precision(problem, model, **arguments):
     """One batch of descents in single precision; nothing is recorded on the way unless asked for."""
     arguments = {"step_size": eta, "record_at": [], "device": device, "dtype": "float32", **arguments}
     return ul.descend(problem, model, **arguments)
-
-
-def spread(axis, x, values, label, color, **style):
-    """Median over the seeds (last axis of values) as a line, smallest to largest as a band."""
-    axis.fill_between(x, values.min(-1), values.max(-1), color=color, alpha=0.2, linewidth=0)
-    axis.plot(x, np.median(values, -1), label=label, color=color, **style)
 
 
 stages = np.unique(np.geomspace(20, settings["iterations"], 10).astype(int))
@@ -247,9 +241,9 @@ FLOOR = 1e-34  # below this the squared singular values of the factors are round
 fig, axes = plt.subplots(3, 1, figsize=(6.4, 9.6))
 for name, result in figure_two.items():
     s = result.trace.singular_values  # (seeds, r)
-    spread(axes[0], np.arange(1, s.shape[-1] + 1), np.maximum((s / s[:, :1]).T, FLOOR), name, COLORS[name], marker="o")
-    spread(axes[1], stages, np.maximum(result.tails, FLOOR), name, COLORS[name])
-    spread(axes[2], stages, result.errors, name, COLORS[name])
+    figures.band(axes[0], np.arange(1, s.shape[-1] + 1), np.maximum((s / s[:, :1]).T, FLOOR), name, COLORS[name], marker="o", over=-1)
+    figures.band(axes[1], stages, np.maximum(result.tails, FLOOR), name, COLORS[name], over=-1)
+    figures.band(axes[2], stages, result.errors, name, COLORS[name], over=-1)
 axes[0].set(xlabel="index i", ylabel="σᵢ / σ₁ at the end", yscale="log", xticks=np.arange(1, settings["columns"] + 1))
 axes[1].set(xlabel="iteration", ylabel="σ₂ / σ₁", xscale="log", yscale="log")
 axes[1].tick_params(which="minor", labelbottom=False)
@@ -334,10 +328,10 @@ ledger.record("a-ptycho-udu-clean", end["UDU"], seeds=seeds)
 
 # %%
 scales = np.array(settings["scales"], dtype=float)
-made = [planted(scale=s, **small) for s in scales]
+made = [planted_object(scale=s, **small) for s in scales]
 four = ul.UDU(rank=4)
 limits = {"iterations": settings["limit_iterations"], "init_scale": 1.0, "seed": seeds}
-by_scale = run(
+by_scale = single_precision(
     ul.stack([p for p, _ in made]), four, **limits, record=("shrink",), record_at=[settings["limit_iterations"]]
 )  # (scales, seeds)
 
@@ -351,11 +345,11 @@ def errors_of(trace, truths):
 
 eight = list(scales).index(scale)
 starts = np.array([scale] if size == "ci" else [0.1, scale])  # D0, beside 1
-by_start = run(made[eight][0], four, **limits, d_init=starts[:, None])  # (D0, seeds)
+by_start = single_precision(made[eight][0], four, **limits, d_init=starts[:, None])  # (D0, seeds)
 
 fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 6.4), sharex=True)
-spread(above, scales, np.maximum(tail(by_scale), FLOOR), "D₀ = I", COLORS["UDU"], marker="o")
-spread(below, scales, errors_of(by_scale, [t for _, t in made]), "D₀ = I", COLORS["UDU"], marker="o")
+figures.band(above, scales, np.maximum(tail(by_scale), FLOOR), "D₀ = I", COLORS["UDU"], marker="o", over=-1)
+figures.band(below, scales, errors_of(by_scale, [t for _, t in made]), "D₀ = I", COLORS["UDU"], marker="o", over=-1)
 for d0, color, level, values in zip(
     starts, figures.COLOURS[2:], tail(by_start), made[eight][1].relative_error(by_start), strict=False
 ):
@@ -383,7 +377,7 @@ for s, a, b in zip(scales, spent, grown, strict=True):
 
 # %%
 for r in (2,) if size == "ci" else (2, 8, 16):
-    wide = run(made[eight][0], ul.UDU(rank=r), **limits | {"iterations": settings["limit_iterations"] // 2})
+    wide = single_precision(made[eight][0], ul.UDU(rank=r), **limits | {"iterations": settings["limit_iterations"] // 2})
     print(f"r = {r:2}: σ₂/σ₁ {np.median(tail(wide)):.0e}, error {np.median(made[eight][1].relative_error(wide)):.3f}")
 
 # %%
@@ -410,7 +404,7 @@ if size != "ci":
 looks = settings["noise_stages"]
 noisy = {}
 for label, noise in noises.items():
-    data_and_truth = planted(noise=noise, **small)
+    data_and_truth = planted_object(noise=noise, **small)
     noisy[label] = {
         "UDU": along(*data_and_truth, four, eta, looks),
         "BM, fair step": along(*data_and_truth, ul.BM(rank=4), eta * scale, looks),
@@ -419,7 +413,7 @@ for label, noise in noises.items():
 fig, axes = plt.subplots(len(noises), 1, figsize=(6.4, 3.4 * len(noises)), squeeze=False, sharex=True)
 for axis, (label, runs) in zip(axes[:, 0], noisy.items(), strict=True):
     for name, result in runs.items():
-        spread(axis, looks, result.errors, name, COLORS[name], marker="o")
+        figures.band(axis, looks, result.errors, name, COLORS[name], marker="o", over=-1)
     axis.set(title=label, xscale="log", yscale="log", ylabel="error")
     axis.tick_params(which="minor", labelbottom=False)
 axes[0, 0].legend()
@@ -479,12 +473,12 @@ FOUND = 0.1  # an error below this is a find: wrong answers are at 0.5 and more
 
 finds = {}
 for label, (grid, step) in grids.items():
-    sparse, sparse_truth = planted(seeds=many_seeds, window=16, grid=grid, step=step)
+    sparse, sparse_truth = planted_object(seeds=many_seeds, window=16, grid=grid, step=step)
     norms = sparse.b.square().sum(-1).numpy()
     longer = {"iterations": settings["overlap_iterations"], "init_scale": 1.0, "seed": many_seeds}
     descents = {
-        "UDU": run(sparse, four, **longer),
-        "BM, fair step": run(sparse, ul.BM(rank=4), **longer | {"step_size": eta * scale}),
+        "UDU": single_precision(sparse, four, **longer),
+        "BM, fair step": single_precision(sparse, ul.BM(rank=4), **longer | {"step_size": eta * scale}),
     }
     finds[label] = {name: sparse_truth.relative_error(trace) for name, trace in descents.items()}
     for start in ("random", "flat"):
@@ -524,8 +518,8 @@ if size != "ci":
 # **Before you run the next cell:** the windows are some of those above, only the phases are gone. Easier or harder?
 
 # %%
-lens, lens_truth = planted(**settings["plain"], pupil="circular", theta=0.8 * theta)  # at theta, 0.1 is too long
-lens_run = run(lens, udu, iterations=settings["plain_iterations"], init_scale=1.0, seed=seeds)
+lens, lens_truth = planted_object(**settings["plain"], pupil="circular", theta=0.8 * theta)  # at theta, 0.1 is too long
+lens_run = single_precision(lens, udu, iterations=settings["plain_iterations"], init_scale=1.0, seed=seeds)
 lens_errors = lens_truth.relative_error(lens_run)
 brightest = np.abs(leading_vector(lens_run)).argmax(-1)  # of the spectrum that was found
 places = np.array(divmod(lens.samples.numpy()[brightest], settings["plain"]["side"])) - settings["plain"]["side"] // 2
@@ -630,8 +624,8 @@ fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 8.4))
 palette = [figures.COLOURS[i] for i in (0, 2, 2, 3, 3, 1, 1)]
 for (name, (transforms, errors, seconds)), color in zip(compared.items(), palette, strict=True):
     style = {"linestyle": "--" if "random" in name and "UDU" not in name else "-"}
-    spread(above, transforms, errors, name, color, **style)
-    spread(below, transforms / transforms[-1] * seconds / len(seeds), errors, name, color, **style)
+    figures.band(above, transforms, errors, name, color, **style, over=-1)
+    figures.band(below, transforms / transforms[-1] * seconds / len(seeds), errors, name, color, **style, over=-1)
 above.set(xscale="log", yscale="log", xlabel="transforms of each window", ylabel="error")
 below.set(xscale="log", yscale="log", xlabel="seconds a seed", ylabel="error")
 below.legend(fontsize=9)
@@ -700,7 +694,7 @@ ledger.table()
 # flat = ul.solvers.starting_spectrum(one, "flat") / scale**0.5  # (seeds, n), of length one
 # rest = np.random.default_rng(0).standard_normal((*flat.shape, 3)) / 200
 # U0 = np.concatenate([0.95 * flat[..., None], rest], axis=-1)
-# known = run(one, four, iterations=limits["iterations"], start={"U": U0, "D": np.ones((len(seeds), 4))})
+# known = single_precision(one, four, iterations=limits["iterations"], start={"U": U0, "D": np.ones((len(seeds), 4))})
 # print(answer.relative_error(known), tail(known))
 # ```
 #
@@ -714,7 +708,7 @@ ledger.table()
 # <details><summary>Solution</summary>
 #
 # ```python
-# tiny = run(made[eight][0], ul.BM(rank=4), **limits | {"init_scale": 1e-3, "step_size": eta * scale})
+# tiny = single_precision(made[eight][0], ul.BM(rank=4), **limits | {"init_scale": 1e-3, "step_size": eta * scale})
 # print(tail(tiny), made[eight][1].relative_error(tiny))
 # ```
 #
@@ -728,12 +722,12 @@ ledger.table()
 # <details><summary>Solution</summary>
 #
 # ```python
-# noisy_problem, noisy_truth = planted(noise=("gaussian", 0.05), **small)
+# noisy_problem, noisy_truth = planted_object(noise=("gaussian", 0.05), **small)
 # x = noisy_truth.spectrum
 # rows, columns = np.divmod(noisy_problem.samples.numpy(), 32) - np.array([[16], [16]])
 # far = np.hypot(rows, columns) > 10
 # for iterations in (600, 3000):
-#     z = leading_vector(run(noisy_problem, four, iterations=iterations, init_scale=1.0, seed=seeds))
+#     z = leading_vector(single_precision(noisy_problem, four, iterations=iterations, init_scale=1.0, seed=seeds))
 #     z = z * np.exp(1j * np.angle(np.sum(z.conj() * x, -1, keepdims=True)))
 #     share = np.abs(z - x) ** 2 / np.sum(np.abs(x) ** 2, -1, keepdims=True)
 #     print(iterations, share[:, far].sum(-1), share[:, ~far].sum(-1))

@@ -59,7 +59,7 @@ from companion import Ledger, figures
 from companion.dynamics import relatives
 from companion.dynamics.logistic import planted_classification
 from companion.dynamics.relatives import Relative
-from companion.figures import table
+from companion.figures import median_range, table
 from udulib.theory import fixed_points as fp
 
 # The paper has no experiment on its lemma; all settings are ours. Nothing here needs a large matrix.
@@ -131,12 +131,6 @@ def legs(problem, model, step_size, times, **start):
     return factors
 
 
-def spread(values, style="{:.1e}"):
-    """Median over the seeds, and the range."""
-    low, middle, high = (style.format(v) for v in (np.min(values), np.median(values), np.max(values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
-
-
 # %% [markdown]
 # ## Where can UDU stop?
 #
@@ -175,10 +169,10 @@ scale = np.linalg.norm(fp.gradient(problem, **both), axis=(-2, -1))  # ||∇f|| 
 at_stops = fp.residuals(problem, U, D, step_size=eta)
 
 rows = [
-    ["f over f at the start", *(spread((stops.final_objective / stops.objective[..., 0])[k]) for k in (0, 1))],
-    ["norm of G", *(spread(size_G[k]) for k in (0, 1))],
-    ["lowest eigenvalue of G", *(spread(np.linalg.eigvalsh(G)[k, :, 0]) for k in (0, 1))],
-    *([f"residual `{name}`", *(spread((value / scale)[k]) for k in (0, 1))] for name, value in at_stops),
+    ["f over f at the start", *(median_range((stops.final_objective / stops.objective[..., 0])[k], "{:.1e}") for k in (0, 1))],
+    ["norm of G", *(median_range(size_G[k], "{:.1e}") for k in (0, 1))],
+    ["lowest eigenvalue of G", *(median_range(np.linalg.eigvalsh(G)[k, :, 0], "{:.1e}") for k in (0, 1))],
+    *([f"residual `{name}`", *(median_range((value / scale)[k], "{:.1e}") for k in (0, 1))] for name, value in at_stops),
 ]
 table(["median (range over seeds)", "all columns", "two columns"], rows)
 
@@ -211,11 +205,11 @@ beta = pressed.pressure / (2 * eta)
 _, D_next, _ = fp.step(problem, held.factors["U"], held.factors["D"], step_size=eta)
 growth = np.sum(D_next**2 - held.factors["D"] ** 2, axis=-1)
 rows = [
-    ["β", spread(beta)],
-    ["residual `U_step`", spread(pressed.U_step)],
-    ["residual `multiplier`, relative to β", spread(pressed.multiplier / beta)],
-    ["residual `live_slope`: (d) is broken", spread(pressed.live_slope)],
-    ["change of the squared norm of D in the next step", spread(growth)],
+    ["β", median_range(beta, "{:.1e}")],
+    ["residual `U_step`", median_range(pressed.U_step, "{:.1e}")],
+    ["residual `multiplier`, relative to β", median_range(pressed.multiplier / beta, "{:.1e}")],
+    ["residual `live_slope`: (d) is broken", median_range(pressed.live_slope, "{:.1e}")],
+    ["change of the squared norm of D in the next step", median_range(growth, "{:.1e}")],
 ]
 table(["D held at 1", "median (range over seeds)"], rows)
 
@@ -336,7 +330,7 @@ left = after.final_objective < 1e-3 * stops.final_objective[1]
 dead = (after.factors["D"] == 0) & (np.linalg.norm(after.factors["U"], axis=-2) > 0)  # (cases, seeds, 6)
 could = 2 * more["D"][..., 2:] ** 2 <= np.sum(more["U"][..., 2:] ** 2, axis=-2)  # die, as explained below
 rows = [
-    [name, f"{np.sum(left[k])} of {len(seeds)}", spread(dead[k].sum(-1), "{:.0f}"), "yes" if could[k].all() else "no"]
+    [name, f"{np.sum(left[k])} of {len(seeds)}", median_range(dead[k].sum(-1), "{:.0f}"), "yes" if could[k].all() else "no"]
     for k, (name, *_) in enumerate(cases)
 ]
 checks["no column died that could not"] = not (dead[..., 2:] & ~could).any()
@@ -414,7 +408,7 @@ for h in halvings:
     drift.append(np.linalg.norm(fp.conserved(moved["U"], moved["D"]) - fp.conserved(**inside), axis=-1))
 drift = np.array(drift)  # (halvings, seeds)
 orders = -np.polyfit(np.log2(1 / halvings), np.log2(drift), 1)[0]
-rows = [[f"η = {h:g}", spread(e), spread(e / f, "{:.2f}") if f is not None else ""]
+rows = [[f"η = {h:g}", median_range(e, "{:.1e}"), median_range(e / f, "{:.2f}") if f is not None else ""]
         for h, e, f in zip(halvings, drift, [*drift[1:], None], strict=True)]
 table(["step size", "drift over the time ηt = 2", "drift over the drift at half the step"], rows)
 
@@ -486,7 +480,7 @@ figures.show(
 missed, moved = np.array(missed), np.array(moved)  # (points, 3, seeds), (points, seeds)
 order = np.log2(missed[:, 0] / missed[:, 2]) / 2  # of the error, between the largest and the smallest trial step
 rows = [
-    [f"η = {h:g}", *(spread((missed[:, k] / size).max(0)) for size in (moved.max(0), moved))]
+    [f"η = {h:g}", *(median_range((missed[:, k] / size).max(0), "{:.1e}") for size in (moved.max(0), moved))]
     for k, h in enumerate(trial_steps)
 ]
 table(["error of one step, largest along the run", "over the largest velocity", "over the velocity there"], rows)
@@ -536,7 +530,7 @@ def by_scale(values):
 deviation = {h: by_scale(np.abs(t.log_shrink[:, -1] / fp.shrink_law(t)[:, -1] - 1)) for h, t in law.items()}
 summed, expected = by_scale(finest.log_shrink[:, -1]), by_scale(fp.shrink_law(finest)[:, -1])
 rows = [
-    [f"s = {s:g}", spread(summed[k], "{:.1f}"), spread(expected[k], "{:.1f}"),
+    [f"s = {s:g}", median_range(summed[k], "{:.1f}"), median_range(expected[k], "{:.1f}"),
      *(f"{deviation[h][k].max():.2%}" for h in law)]
     for k, s in enumerate(stretch)
 ]
@@ -617,8 +611,8 @@ for dtype in ("float32", "float64"):
                   record=("shrink",), record_at=np.arange(1_000, 11_001, 1_000), stop_when_stalled=True)
     zero = np.linalg.norm(run.factors["U"], axis=-2) == 0
     found = ul.numerical_rank(run.singular_values, rtol=1e-5)
-    rows.append([dtype, spread(found, "{:.0f}"), spread(zero.sum(-1), "{:.0f}"),
-                 f"{np.sum(run.status == 'stalled')} of {len(seeds)}", spread(run.log_shrink[:, -1], "{:.0f}")])
+    rows.append([dtype, median_range(found, "{:.0f}"), median_range(zero.sum(-1), "{:.0f}"),
+                 f"{np.sum(run.status == 'stalled')} of {len(seeds)}", median_range(run.log_shrink[:, -1], "{:.0f}")])
     if dtype == "float32":
         checks["float32 ends at rank two in at least four of five runs"] = bool(np.mean(found == 2) >= 0.8)
     else:
@@ -703,8 +697,8 @@ rows = []
 for (name, s), f in zip(series.items(), objectives, strict=True):
     least = (1 - np.sqrt(f[:, -1])) ** 2 / np.sqrt(2 * f[:, -1])  # of X_11, for positive semidefinite X
     rows.append([
-        name, spread(f[:, -1]), spread(s[:, -1, 0], "{:.2f}"), spread(least, "{:.2f}") if name in ("BM", "UDU") else "",
-        spread(s[:, -1, 0] / s[:, half, 0], "{:.2f}"), spread(ul.effective_rank(s[:, -1]), "{:.3f}"),
+        name, median_range(f[:, -1], "{:.1e}"), median_range(s[:, -1, 0], "{:.2f}"), median_range(least, "{:.2f}") if name in ("BM", "UDU") else "",
+        median_range(s[:, -1, 0] / s[:, half, 0], "{:.2f}"), median_range(ul.effective_rank(s[:, -1]), "{:.3f}"),
     ])
 checks["X itself stays bounded with rank two, BM, UDU and three factors have rank one"] = bool(
     (ul.effective_rank(series["X itself"][:, -1]) > 1.9).all()
@@ -727,7 +721,7 @@ for h in (0.04, 0.02, 0.01):
     fine = np.unique(np.geomspace(1, 30 / h, 80).round().astype(int))
     sign = np.linalg.det(relatives.chain(open_ended, balanced(2), step_size=h, record_at=fine).product) < 0
     first_time = np.where(sign.any(-1), h * fine[sign.argmax(-1)], np.inf)
-    rows.append([f"η = {h:g}", spread(first_time, "{:.1f}")])
+    rows.append([f"η = {h:g}", median_range(first_time, "{:.1f}")])
 checks["UVᵀ changes the sign of its determinant at every step size tried"] = bool(sign.any(-1).all())
 table(["descent on UVᵀ", "time ηt at which the determinant changes sign"], rows)
 
@@ -814,8 +808,8 @@ figures.show(
 middle = len(grid) // 2
 cosine = {name: np.sum(X[middle] * X[-1], axis=(-2, -1)) for name, X in directions.items()}
 rows = [
-    [name, spread(s[-1, :, 0], "{:.1f}"), spread(ul.effective_rank(s[-1]), "{:.2f}"), spread(s[-1, :, 3] / s[-1, :, 0]),
-     *((spread(v[name], "{:.3f}") if name in v else "") for v in (cosine, {n: a[-1] for n, a in aligned.items()}))]
+    [name, median_range(s[-1, :, 0], "{:.1f}"), median_range(ul.effective_rank(s[-1]), "{:.2f}"), median_range(s[-1, :, 3] / s[-1, :, 0], "{:.1e}"),
+     *((median_range(v[name], "{:.3f}") if name in v else "") for v in (cosine, {n: a[-1] for n, a in aligned.items()}))]
     for name, s in spectra.items()
 ]
 checks["UDU: fourth singular value of the classifier below 1e-12 of the first; BM: above"] = bool(
@@ -873,13 +867,13 @@ compared = descend(problem, Relative(d, radius=radius, decay=decay, speed=speed)
                    record_at=[settings["runs"]])
 outcome = {}  # singular values, relative error, f, K
 for k, name in enumerate(variants):
-    K = spread(compared.log_shrink[k, :, -1], "{:.0f}")
+    K = median_range(compared.log_shrink[k, :, -1], "{:.0f}")
     error = truth.relative_error(compared.product()[k])
     outcome[name] = compared.singular_values[k], error, compared.final_objective[k], K
 run = descend(problem, Relative(d, ball="spectral"), step_size=0.05, iterations=settings["runs"], init_scale=0.1,
               seed=seeds, record=("shrink",), record_at=[settings["runs"]])
 outcome["UDU, spectral ball"] = (
-    run.singular_values, truth.relative_error(run), run.final_objective, spread(run.log_shrink[:, -1], "{:.0f}")
+    run.singular_values, truth.relative_error(run), run.final_objective, median_range(run.log_shrink[:, -1], "{:.0f}")
 )
 first = [np.random.default_rng(k).standard_normal((len(seeds), d, d)) / d for k in range(3)]
 for kind, name in (("none", "three matrices"), ("spectral", "three matrices, spectral normalisation"),
@@ -892,7 +886,7 @@ s = np.linalg.svd(Xs[:, -1], compute_uv=False)
 outcome["greedy learning, three stages"] = s, truth.relative_error(Xs[:, -1]), f[:, -1], ""
 
 rows = [
-    [name, spread(s[:, rank] / s[:, 0]), spread(ul.numerical_rank(s, rtol=1e-8), "{:.0f}"), spread(error), spread(f), K]
+    [name, median_range(s[:, rank] / s[:, 0], "{:.1e}"), median_range(ul.numerical_rank(s, rtol=1e-8), "{:.0f}"), median_range(error, "{:.1e}"), median_range(f, "{:.1e}"), K]
     for name, (s, error, f, K) in outcome.items()
 ]
 table(["", "fourth singular value over the first", "rank at 1e-8", "relative error", "f", "K"], rows)
@@ -971,7 +965,7 @@ paths = dict(zip(pathways, np.moveaxis(near, -1, 1), strict=True))  # each (stag
 checks["BM from a tiny start is nearest to the greedy path"] = bool(
     np.median(paths["BM, ξ = 1e-6"][0]) < 0.5 * np.median(paths["UDU, ξ = 0.01"][0])
 )
-rows = [[name, spread(near[0], "{:.3f}"), spread(near[1], "{:.3f}")] for name, near in paths.items()]
+rows = [[name, median_range(near[0], "{:.3f}"), median_range(near[1], "{:.3f}")] for name, near in paths.items()]
 table(["nearest distance to", "first stage", "second stage"], rows)
 
 # %% [markdown]
@@ -994,7 +988,7 @@ padded *= 0.1 / np.linalg.norm(padded, axis=(-2, -1), keepdims=True)
 wide = descend(problem, ul.UDU(d), step_size=0.05, iterations=settings["runs"], start={"U": padded, "D": np.ones(d)})
 found, error = ul.numerical_rank(wide.singular_values, rtol=1e-8), truth.relative_error(wide.product())
 checks["three columns or twenty: rank three"] = bool((found == rank).all())
-rows = [[r, spread(found[k], "{:.0f}"), spread(error[k])] for k, r in enumerate(widths)]
+rows = [[r, median_range(found[k], "{:.0f}"), median_range(error[k], "{:.1e}")] for k, r in enumerate(widths)]
 table(["columns r", "rank at 1e-8", "relative error"], rows)
 
 # %% [markdown]
@@ -1014,8 +1008,8 @@ for k, count in ((3, 500), (8, 700), (20, 880)):
                   init_scale=alpha, seed=seeds, record=("shrink",), record_at=[settings["runs"]])
     found = ul.numerical_rank(run.singular_values, rtol=1e-8)
     right.append(found == k)
-    rows.append([k, f"{alpha:.2f}", spread(run.log_shrink[:, -1], "{:.0f}"), spread(found, "{:.0f}"),
-                 spread(higher_truth.relative_error(run))])
+    rows.append([k, f"{alpha:.2f}", median_range(run.log_shrink[:, -1], "{:.0f}"), median_range(found, "{:.0f}"),
+                 median_range(higher_truth.relative_error(run), "{:.1e}")])
 checks["with the radius for K = 80, truths of rank 3 to 20 end at their rank"] = bool(np.all(right))
 table(["rank of the truth", "α", "K", "rank found at 1e-8", "relative error"], rows)
 

@@ -57,7 +57,7 @@ from IPython.display import Markdown
 
 import udulib as ul
 from companion import Ledger, figures
-from companion.figures import table
+from companion.figures import mean_error, median_range, table
 from companion.networks import tasks
 from companion.networks.trained import best
 from companion.networks.training import train
@@ -128,17 +128,6 @@ ledger = Ledger(size=size, notebook="05_udv_networks")
 settings
 
 # %%
-def spread(values, style="{:.2f}", times=1.0):
-    """Median over the seeds, and the range."""
-    low, middle, high = (style.format(times * v) for v in (np.min(values), np.median(values), np.max(values)))
-    return middle if low == high else f"{middle} ({low} to {high})"
-
-
-def mean(values, style="{:.3f}", times=1.0):
-    """Mean over the seeds and its standard error."""
-    return f"{style.format(times * np.mean(values))} ± {style.format(times * np.std(values) / len(values) ** 0.5)}"
-
-
 def rank(runs):
     """Effective rank (entropy) of UD, of U where there is no D."""
     return ul.effective_rank(runs.spectrum())
@@ -218,7 +207,7 @@ in_blocks = {net: np.array([runs.validation[b].mean() for b in blocks]) for net,
 of_block = range(len(blocks))
 stated = {"UDV": 1.304e-3, "UV": 1.333e-3, "UV-ReLU": 1.167e-3}
 rows = [
-    [net, f"{1e3 * stated[net]:.3f}", mean(runs.validation, times=1e3), f"{1e3 * np.median(runs.validation):.3f}",
+    [net, f"{1e3 * stated[net]:.3f}", mean_error(runs.validation, times=1e3), f"{1e3 * np.median(runs.validation):.3f}",
      f"{1e3 * runs.validation.min():.3f} to {1e3 * runs.validation.max():.3f}",
      f"{np.mean(runs.validation < stated[net]):.0%}"]
     for net, runs in table_one.items()
@@ -247,8 +236,8 @@ worst = np.argsort(-total)[:2]
 with_worst = np.isin(as_published.validation, worst).any(-1)
 share = total[worst].sum() / total.sum()
 rows = [
-    ["both of the two worst rows in training", mean(runs.validation[~with_worst], times=1e3)],
-    ["at least one of them in validation", mean(runs.validation[with_worst], times=1e3)],
+    ["both of the two worst rows in training", mean_error(runs.validation[~with_worst], times=1e3)],
+    ["at least one of them in validation", mean_error(runs.validation[with_worst], times=1e3)],
 ]
 checks["two of 1,460 houses make over a tenth of UV's validation loss"] = bool(share > 0.1)
 display(table(["UV, 10⁻³", "validation loss"], rows))
@@ -274,7 +263,7 @@ for net in ("UDV", "UV"):
         np.sqrt(train(task, net, learning_rate=published_rate, **common).test) * task.unit for task in (leaky, honest)
     ]
     gaps[net] = dollars[1] / dollars[0] - 1
-    rows.append([net, *(mean(d, "{:,.0f}") for d in dollars), mean(gaps[net], "{:.1%}")])
+    rows.append([net, *(mean_error(d, "{:,.0f}") for d in dollars), mean_error(gaps[net], "{:.1%}")])
 table(["test error (RMSE), dollars", "the paper's scaling", "without the leak", "difference, paired"], rows)
 
 # %% [markdown]
@@ -308,9 +297,9 @@ for (net, optimizer), runs in grid.items():
         )
     rows.append([
         net, optimizer, f"{rates[optimizer][place]:g}", f"{rates[optimizer][decade]:g}",
-        mean(tuned[net, optimizer].validation, times=1e3), mean(tuned[net, optimizer].test, times=1e3),
-        spread(rank(tuned[net, optimizer]), "{:.1f}"),
-        *([mean(ratio), mean(ratio_decades)] if "UDV" in net else ["", ""]),
+        mean_error(tuned[net, optimizer].validation, times=1e3), mean_error(tuned[net, optimizer].test, times=1e3),
+        median_range(rank(tuned[net, optimizer]), "{:.1f}"),
+        *([mean_error(ratio), mean_error(ratio_decades)] if "UDV" in net else ["", ""]),
     ])
 table(["", "optimiser", "best rate", "best decade", "validation, 10⁻³", "test, 10⁻³", "effective rank",
        "test, over UV's, paired", "on decades"], rows)
@@ -369,7 +358,7 @@ ledger.record("a-net-spectra-optimisers", (decay_by < 0.1).all(0), seeds=seeds)
 # %%
 dead = {o: np.mean(tuned["UDV", o].D == 0, axis=-1) for o in rates}
 table(["", "σ₈/σ₀ of UDV over that of UV", "share of neurons with D = 0", "largest D", "largest D at the start"],
-      [[o, spread(decay_by[k], "{:.0e}"), spread(dead[o]), spread(tuned["UDV", o].D.max(-1)), f"{hidden**-0.5:.2f}"]
+      [[o, median_range(decay_by[k], "{:.0e}"), median_range(dead[o]), median_range(tuned["UDV", o].D.max(-1)), f"{hidden**-0.5:.2f}"]
        for k, o in enumerate(rates)])
 
 # %% [markdown]
@@ -394,8 +383,8 @@ by_radius = train(leaky, "UDV", radius=radii, **at_published)
 ablations |= {f"UDV, R = {R:g}": by_radius[k] for k, R in enumerate(radii) if R != 1}
 ranks = {name: rank(runs) for name, runs in ablations.items()}
 table(["Adam, 10⁻³", "effective rank", "σ₈/σ₀", "validation, 10⁻³", "test, over UV's, paired"],
-      [[name, spread(ranks[name], "{:.2f}"), spread(runs.spectrum()[:, 8] / runs.spectrum()[:, 0], "{:.0e}"),
-        mean(runs.validation, times=1e3), mean(runs.test / ablations["UV"].test)] for name, runs in ablations.items()])
+      [[name, median_range(ranks[name], "{:.2f}"), median_range(runs.spectrum()[:, 8] / runs.spectrum()[:, 0], "{:.0e}"),
+        mean_error(runs.validation, times=1e3), mean_error(runs.test / ablations["UV"].test)] for name, runs in ablations.items()])
 
 # %%
 variants = ("UDV", "UDV-s", "UDV-v1", "UDV-v2")
@@ -450,13 +439,13 @@ def within(runs, share):
 
 
 names = {"adamw": "decoupled", "adam": "coupled"}
-rows = [["UDV, best rate, no weight decay", mean(udv_adam.validation, times=1e3), spread(rank(udv_adam)),
-         mean(udv_adam.test, times=1e3)]]
+rows = [["UDV, best rate, no weight decay", mean_error(udv_adam.validation, times=1e3), median_range(rank(udv_adam)),
+         mean_error(udv_adam.test, times=1e3)]]
 for (net, optimizer), runs in decayed.items():
     for said, share in (("best loss", 0.0), ("lowest rank at a loss up to 5 % above", 0.05)):
         pick = lowest_rank(runs, within(runs, share))
-        rows.append([f"{net}, {names[optimizer]}, {said}", mean(pick.validation, times=1e3), spread(rank(pick)),
-                     mean(pick.test, times=1e3)])
+        rows.append([f"{net}, {names[optimizer]}, {said}", mean_error(pick.validation, times=1e3), median_range(rank(pick)),
+                     mean_error(pick.test, times=1e3)])
 table(["", "validation, 10⁻³", "effective rank", "test, 10⁻³"], rows)
 
 # %%
@@ -498,8 +487,8 @@ checks["every kind and depth of weight decay has a mean rank below 2 at a mean l
     bool((rank(runs).mean(-1)[runs.validation.mean(-1) <= limit] < 2).any()) for runs in decayed.values()
 )
 table(["validation loss at most", "UV, decoupled: lowest effective rank", "UDV's"],
-      [[f"{1 + share:.2f} times UDV's", spread(rank(lowest_rank(runs, allowed))) if allowed.any() else "none",
-        spread(rank(udv_adam))]
+      [[f"{1 + share:.2f} times UDV's", median_range(rank(lowest_rank(runs, allowed))) if allowed.any() else "none",
+        median_range(rank(udv_adam))]
        for share in (0.0, 0.01, 0.02, 0.05, 0.1)
        for runs in [decayed["UV", "adamw"]]
        for allowed in [runs.validation.mean(-1) <= (1 + share) * udv_adam.validation.mean()]])
@@ -525,9 +514,9 @@ trips = tasks.taxi(seeds, trips=settings["trips"])
 taxi_common = dict(hidden=taxi_hidden, epochs=taxi_epochs, tail=taxi_tail, batch=batch, device=device)
 taxi = {net: chosen(train(trips, net, learning_rate=rates["adam"], **taxi_common)) for net in ("UDV", "UV", "UV-ReLU")}
 table(["Adam", "best rate", "validation, 10⁻³", "test, 10⁻³", "RMSE, seconds", "effective rank", "last over first"],
-      [[net, f"{rates['adam'][place[0]]:g}", mean(runs.validation, times=1e3), mean(runs.test, times=1e3),
-        mean(np.sqrt(runs.test) * trips.unit, "{:.0f}"), spread(rank(runs)),
-        spread(runs.spectrum()[:, -1] / runs.spectrum()[:, 0], "{:.0e}")] for net, (runs, place) in taxi.items()])
+      [[net, f"{rates['adam'][place[0]]:g}", mean_error(runs.validation, times=1e3), mean_error(runs.test, times=1e3),
+        mean_error(np.sqrt(runs.test) * trips.unit, "{:.0f}"), median_range(rank(runs)),
+        median_range(runs.spectrum()[:, -1] / runs.spectrum()[:, 0], "{:.0e}")] for net, (runs, place) in taxi.items()])
 
 # %%
 last = {net: runs.spectrum()[:, -1] / runs.spectrum()[:, 0] for net, (runs, _) in taxi.items()}
@@ -587,9 +576,9 @@ for (name, width), nets in trained.items():
             alive = pick.contributions() > 1e-2 * pick.contributions().max(-1, keepdims=True)
             rows.append([
                 name, width, net if R is None else f"UDV, R = {R:g}", f"{head_rates[place]:g}",
-                mean(pick.validation_accuracy, "{:.1f}", 100), mean(pick.test_accuracy, "{:.1f}", 100),
-                spread(ul.effective_rank(s), "{:.1f}"), spread(ul.numerical_rank(s, rtol=1e-3), "{:.0f}"),
-                spread(alive.sum(-1), "{:.0f}"),
+                mean_error(pick.validation_accuracy, "{:.1f}", 100), mean_error(pick.test_accuracy, "{:.1f}", 100),
+                median_range(ul.effective_rank(s), "{:.1f}"), median_range(ul.numerical_rank(s, rtol=1e-3), "{:.0f}"),
+                median_range(alive.sum(-1), "{:.0f}"),
             ])
 table(["", "width", "", "rate", "validation, %", "test, %", "effective rank", "σ above 10⁻³ σ₀", "neurons above 1 %"], rows)
 
@@ -645,7 +634,7 @@ if size != "ci":  # whose 1,000 test pictures are too few for a difference of ha
     display(ledger.record("a-table1-efficientnet-substitute", behind("mnist", narrow), seeds=head_seeds))
     display(ledger.record("a-table1-regnet-substitute", behind("mnist", d), seeds=head_seeds))
 table(["test accuracy, UDV minus UV, points", "width", ""],
-      [[name, width, mean(behind(name, width), "{:.2f}")] for name, width in trained])
+      [[name, width, mean_error(behind(name, width), "{:.2f}")] for name, width in trained])
 
 # %% [markdown]
 # ## Table 1, side by side
@@ -654,14 +643,14 @@ table(["test accuracy, UDV minus UV, points", "width", ""],
 
 # %%
 def percent(name, width):
-    return [mean(best_heads[name, width][net].test_accuracy, "{:.1f}", 100) for net in ("UDV", "UV", "UV-ReLU")]
+    return [mean_error(best_heads[name, width][net].test_accuracy, "{:.1f}", 100) for net in ("UDV", "UV", "UV-ReLU")]
 
 
 rows = [
     ["HPART, 10⁻³", "paper", "1.304", "1.333", "1.167"],
-    ["HPART, 10⁻³", "ours, Adam 10⁻³, mean over splits", *(mean(table_one[n].validation, times=1e3) for n in stated)],
+    ["HPART, 10⁻³", "ours, Adam 10⁻³, mean over splits", *(mean_error(table_one[n].validation, times=1e3) for n in stated)],
     ["NYCTTD, 10⁻⁶", "paper", "5.248", "5.251", "5.323"],
-    ["taxi trips of other years, 10⁻³", "ours, tuned", *(mean(runs.test, times=1e3) for runs, _ in taxi.values())],
+    ["taxi trips of other years, 10⁻³", "ours, tuned", *(mean_error(runs.test, times=1e3) for runs, _ in taxi.values())],
     ["MNIST, %", "paper, MaxViT-T, all layers", "99.67", "99.69", "99.68"],
     ["MNIST, %", "paper, EfficientNet-B0, all layers", "99.63", "99.60", "99.68"],
     ["MNIST, %", "paper, RegNetX-32GF, all layers", "99.74", "99.66", "99.73"],

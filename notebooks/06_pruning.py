@@ -56,7 +56,7 @@ import torch
 
 import udulib as ul
 from companion import Ledger, figures
-from companion.figures import table
+from companion.figures import median_range, table
 from companion.networks import tasks
 from companion.networks.trained import best
 from companion.networks.training import evaluate, train
@@ -144,12 +144,6 @@ def accuracy_is_fine(accuracy, full):
     return accuracy >= full - accuracy_margin
 
 
-def spread(values, style="{:.0f}"):
-    """Median over the seeds, and the range."""
-    low, middle, high = (style.format(v) for v in (np.min(values), np.median(values), np.max(values)))
-    return middle if low == high == middle else f"{middle} ({low} to {high})"
-
-
 # %% [markdown]
 # ## Three ways to prune
 #
@@ -189,8 +183,8 @@ house_curves = {
 rows = []
 for name, runs in house.items():
     er = ul.effective_rank(runs.spectrum())
-    ks = [spread(needed(house_curves[name][method], every, loss_is_fine)) for method in methods]
-    rows.append([name, spread(1e3 * runs.validation, "{:.2f}"), spread(er, "{:.1f}"), *ks])
+    ks = [median_range(needed(house_curves[name][method], every, loss_is_fine), "{:.0f}") for method in methods]
+    rows.append([name, median_range(1e3 * runs.validation, "{:.2f}"), median_range(er, "{:.1f}"), *ks])
 checks["house prices: after NAdam more than a third of UDV's neurons are needed, with every seed"] = bool(
     (needed(house_curves["UDV"]["neurons"], every, loss_is_fine) > house_width / 3).all()
 )
@@ -267,7 +261,7 @@ house_needs = {
     for name, runs in houses.items()
 }
 rows = [
-    [name, spread(1e3 * houses[name].test, "{:.2f}"), *(spread(needs[q]) if q in needs else "–" for q in methods)]
+    [name, median_range(1e3 * houses[name].test, "{:.2f}"), *(median_range(needs[q], "{:.0f}") if q in needs else "–" for q in methods)]
     for name, needs in house_needs.items()
 ]
 checks["house prices: by the SVD of the product every linear network is cut to one neuron"] = bool(
@@ -303,7 +297,7 @@ def smallest(losses):
     return small_widths[np.argmax(losses <= 1.1 * losses[-1], axis=0)]
 
 
-rows = [[h, *(spread(1e3 * small[net][i], "{:.2f}") for net in small)] for i, h in enumerate(small_widths)]
+rows = [[h, *(median_range(1e3 * small[net][i], "{:.2f}") for net in small)] for i, h in enumerate(small_widths)]
 table(["neurons", *(f"{net}: loss × 10³" for net in small)], rows)
 
 # %%
@@ -365,10 +359,10 @@ def alive(runs):
 rows = [
     [
         name,
-        spread(100 * runs.test_accuracy, "{:.1f}"),
-        spread(ul.effective_rank(runs.spectrum()), "{:.1f}"),
-        spread(alive(runs)),
-        *(spread(kept(linear_curves[name], method)) for method in methods),
+        median_range(100 * runs.test_accuracy, "{:.1f}"),
+        median_range(ul.effective_rank(runs.spectrum()), "{:.1f}"),
+        median_range(alive(runs), "{:.0f}"),
+        *(median_range(kept(linear_curves[name], method), "{:.0f}") for method in methods),
     ]
     for name, runs in linear.items()
 ]
@@ -432,8 +426,8 @@ for optimiser, rates in choices.items():
         runs = tuned(fashion, net, **at)[net]
         ranks[optimiser, net] = ul.effective_rank(runs.spectrum()), runs.test_accuracy
 rows = [
-    [optimiser, *(spread(ranks[optimiser, net][0], "{:.1f}") for net in ("UV", "UDV")),
-     *(spread(100 * ranks[optimiser, net][1], "{:.1f}") for net in ("UV", "UDV"))]
+    [optimiser, *(median_range(ranks[optimiser, net][0], "{:.1f}") for net in ("UV", "UDV")),
+     *(median_range(100 * ranks[optimiser, net][1], "{:.1f}") for net in ("UV", "UDV"))]
     for optimiser in choices
 ]
 table(["optimiser", "effective rank of U, UV", "of UD, UDV", "accuracy of UV, %", "of UDV, %"], rows)
@@ -516,13 +510,13 @@ for name, (task, runs) in cases.items():
     k = within_one_percent(task, runs["UDV"], "svd")[head_seeds]
     of_block.append(k * (d + c) / (width * (d + c + 1)))
     of_matrix.append(k * (d + c) / (d * c))
-    row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", spread(k), spread(k * (d + c), "{:,.0f}")]
+    row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", median_range(k, "{:.0f}"), median_range(k * (d + c), "{:,.0f}")]
     if task.classes:
         ours, plain = at_rank(task, runs["UDV"], "svd", k), at_rank(task, runs["UV"], "product", k)
         theirs = np.max([at_rank(task, runs[net], "product", k) for net in rivals], axis=0)  # chosen in their favour
         gains.append(ours - theirs)
-        full = [spread(100 * runs[net].test_accuracy, "{:.1f}") for net in ("UDV", "UV")]
-        row += [f"{spread(ours, '{:.1f}')}, of {full[0]}", f"{spread(plain, '{:.1f}')}, of {full[1]}", spread(theirs, "{:.1f}")]
+        full = [median_range(100 * runs[net].test_accuracy, "{:.1f}") for net in ("UDV", "UV")]
+        row += [f"{median_range(ours, '{:.1f}')}, of {full[0]}", f"{median_range(plain, '{:.1f}')}, of {full[1]}", median_range(theirs, "{:.1f}")]
     rows.append(row + ["–"] * (8 - len(row)))
 table(["", "UDV block, parameters", "collapsed", "k, paper's SVD", "pruned block", "accuracy at k, %: UDV",
        "UV's matrix at k", "best at k of UV and its weight decays"], rows)
@@ -590,9 +584,9 @@ direct = {}
 for h in tried:
     direct[int(h)] = tuned(fashion, "UV-ReLU", **by_rate | {"hidden": int(h)})["UV-ReLU"].test_accuracy
 rows = [
-    [name, spread(100 * runs.test_accuracy, "{:.1f}"), spread(alive(runs)), spread(kept(bent_curves[name], "neurons"))]
+    [name, median_range(100 * runs.test_accuracy, "{:.1f}"), median_range(alive(runs), "{:.0f}"), median_range(kept(bent_curves[name], "neurons"), "{:.0f}")]
     for name, runs in bent.items()
-] + [[f"UV-ReLU of {h} neurons, trained directly", spread(100 * score, "{:.1f}"), "", ""] for h, score in direct.items()]
+] + [[f"UV-ReLU of {h} neurons, trained directly", median_range(100 * score, "{:.1f}"), "", ""] for h, score in direct.items()]
 table([f"Fashion-MNIST, {m} neurons and a ReLU", "test accuracy, %", "neurons alive", "k: whole neurons"], rows)
 
 # %%
@@ -647,7 +641,7 @@ for name, task, at, others in (
     score = {q: 100 * runs.test_accuracy if task.classes else 1e3 * runs.test for q, runs in others.items()}
     tried, fine = (widths, accuracy_is_fine) if task.classes else (every, loss_is_fine)
     needs = {q: needed(pruned(task, runs, "neurons", tried), tried, fine) for q, runs in others.items()}
-    rows += [[name, f"**{q:.2f}**" if q == R else f"{q:g}", spread(score[q], "{:.2f}"), spread(needs[q])] for q in sorted(others)]
+    rows += [[name, f"**{q:.2f}**" if q == R else f"{q:g}", median_range(score[q], "{:.2f}"), median_range(needs[q], "{:.0f}")] for q in sorted(others)]
 table(["", "R (bold: suggested)", "median (range over seeds)", "k: whole neurons"], rows)
 
 # %% [markdown]

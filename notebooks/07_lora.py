@@ -69,7 +69,7 @@ import peft
 import udulib as ul
 from companion import Ledger, figures
 from companion.adapters import causal, language
-from companion.figures import table
+from companion.figures import mean_deviation, table
 from udulib import lora
 
 # The paper's settings for LLaMA are in `causal.Recipe()`. Those of the two tasks are ours.
@@ -128,11 +128,6 @@ def progress(what):
             print(f"{what}: {done} of {total}")
 
     return say
-
-
-def spread(values, style="{:.1f}"):
-    """Mean and standard deviation over the seeds."""
-    return f"{style.format(np.mean(values))} ± {style.replace('+', '').format(np.std(values, ddof=1))}"
 
 
 def record(id, values):
@@ -284,7 +279,7 @@ def curve(model, states, labels, cuts):
     return np.array(found).T
 
 
-def run(task, recipe, seed):
+def trained_and_cut(task, recipe, seed):
     """One training, and all cuts of what came out."""
     states, labels, kinds = tasks[task]
     train, test = language.split(count, settings["train"], seed)
@@ -306,7 +301,7 @@ def run(task, recipe, seed):
 runs = {}
 for task in tasks:
     for done, (method, rank) in enumerate(settings["configurations"]):
-        found = [run(task, recipes[task, method, rank], seed) for seed in seeds]
+        found = [trained_and_cut(task, recipes[task, method, rank], seed) for seed in seeds]
         runs[task, method, rank] = {key: np.stack([one[key] for one in found]) for key in found[0]}
         progress(task)(done + 1, len(settings["configurations"]))
 
@@ -325,12 +320,12 @@ alone = {task: np.array([frozen_only(task, seed) for seed in seeds]) for task in
 # %%
 rows = []
 for task in tasks:
-    rows.append([task, "classifier alone", "", spread(alone[task]), "", "", ""])
+    rows.append([task, "classifier alone", "", mean_deviation(alone[task]), "", "", ""])
     for method, rank in settings["configurations"]:
         one = runs[task, method, rank]
         gain = "" if (method, rank) == ("LoRA", rank) else interval(one["accuracy"] - runs[task, "LoRA", rank]["accuracy"])
         rows.append(
-            [task, method, rank, spread(one["accuracy"]), gain, spread(one["effective"], "{:.2f}"), spread(one["rank"])]
+            [task, method, rank, mean_deviation(one["accuracy"]), gain, mean_deviation(one["effective"], "{:.2f}"), mean_deviation(one["rank"])]
         )
 table(
     ["task", "method", "rank r", "accuracy, %", "minus LoRA's, paired (95 % interval)", "effective rank", "rank at 1e-2"],
@@ -448,8 +443,8 @@ rows = []
 for task in tasks:
     for method, rank in settings["configurations"]:
         one = runs[task, method, rank]
-        cuts = [spread(one["ranks"][:, kept_ranks.index(1)] - one["accuracy"], "{:+.1f}")]
-        kept = [spread(one["energy"][:, i, 1, energies.index(0.9)] / 2) for i in (0, 1)]
+        cuts = [mean_deviation(one["ranks"][:, kept_ranks.index(1)] - one["accuracy"], "{:+.1f}")]
+        kept = [mean_deviation(one["energy"][:, i, 1, energies.index(0.9)] / 2) for i in (0, 1)]
         to_store = [f"{rank * size_of / 1024:.0f} KB"]
         to_store += [f"{np.mean(one['energy'][:, 1, 1, energies.index(0.9)]) / 2 * size_of / 1024:.1f} KB"]
         rows.append([task, method, rank, *cuts, *kept, *to_store])
@@ -555,11 +550,11 @@ whole = {name: np.array([cuts["product"][1][0] for cuts, *_ in found]) for name,
 single = {name: np.array([one for *_, one in found]) for name, found in letters.items()}
 effective = {name: np.array([rank for _, rank, _ in found]) for name, found in letters.items()}
 share = {
-    name: spread(100 * (before - single[name]) / (before - whole[name]), "{:.0f} %") if (whole[name] < before).all() else "no gain"
+    name: mean_deviation(100 * (before - single[name]) / (before - whole[name]), "{:.0f} %") if (whole[name] < before).all() else "no gain"
     for name in letters
 }
 rows = [
-    [name, spread(whole[name], "{:.3f}"), spread(effective[name], "{:.2f}"), spread(single[name], "{:.3f}"), share[name]]
+    [name, mean_deviation(whole[name], "{:.3f}"), mean_deviation(effective[name], "{:.2f}"), mean_deviation(single[name], "{:.3f}"), share[name]]
     for name in letters
 ]
 rows = [["without", f"{before:.3f}", "", "", ""], *rows]
@@ -639,7 +634,7 @@ ledger.table()
 # ```python
 # language.TARGETS = ("query", "value", "attention.output.dense")
 # for method in ("LoRA", "UDV, R = 1"):
-#     one = run("kinds of mail", recipes["kinds of mail", method, 16], seed=0)
+#     one = trained_and_cut("kinds of mail", recipes["kinds of mail", method, 16], seed=0)
 #     print(method, one["accuracy"], one["effective"], ul.effective_rank(one["spectra"]))
 # ```
 #

@@ -91,7 +91,7 @@ def test_a_notebook_receives_the_image_and_then_the_caption():
 
     cell = v4.new_code_cell(
         "import matplotlib.pyplot as plt\n"
-        "from udulib import figures\n"
+        "from companion import figures\n"
         "figures.use_style()\n"
         "fig, ax = plt.subplots()\n"
         "ax.plot([0, 1], [0, 1], label='line')\n"

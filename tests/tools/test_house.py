@@ -130,3 +130,14 @@ def test_udulib_needs_numpy_and_torch_alone():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == printed
+
+
+def test_no_notebook_defines_a_helper_that_another_one_defines():
+    """What two of them need lives in companion."""
+    defined = {}
+    for path in sources("notebooks"):
+        cells = path.read_text().replace("\n%", "\n#")
+        for node in ast.parse(cells).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.setdefault(node.name, []).append(path.stem)
+    assert {name: where for name, where in defined.items() if len(where) > 1} == {}

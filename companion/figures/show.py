@@ -1,55 +1,13 @@
-"""One style for every figure, and one way to show it: with alternative text, a caption and a name.
-
-A figure is a PNG on white, so that it reads the same in the book, in Colab and on a hosting site, light or dark.
-"""
+"""A figure shown, with alternative text, a caption and a name."""
 
 import base64
 import io
 import re
 
+from companion.figures.style import DPI
 from udulib.errors import InputError
 
-# Okabe and Ito's colours without the yellow: told apart by every kind of colour vision, each visible on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-DPI = 110
 ALT_NEEDED = 20  # characters; less than that describes no figure
-
-
-def use_style():
-    """Set matplotlib's defaults for all figures that follow: large type, thin grid, colours safe for every eye.
-
-    Figures are 6.4 inches wide, so that the type is still readable on a phone (390 pixels). Stack panels one above the
-    other rather than side by side where that is at stake.
-
-    Examples
-    --------
-    >>> import matplotlib.pyplot as plt
-    >>> use_style()
-    >>> plt.rcParams["figure.dpi"]
-    110.0
-    """
-    import matplotlib.pyplot as plt
-
-    plt.rcdefaults()  # whatever the machine's own settings are
-    plt.rcParams.update(
-        {
-            "figure.figsize": (6.4, 4.0),
-            "figure.dpi": DPI,
-            "figure.facecolor": "white",
-            "figure.constrained_layout.use": True,
-            "font.size": 12,
-            "axes.prop_cycle": plt.cycler(color=COLOURS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#d9d9d9",
-            "grid.linewidth": 0.6,
-            "lines.linewidth": 1.8,
-            "legend.frameon": False,
-            "image.cmap": "viridis",
-        }
-    )
 
 
 def show(fig, *, alt, caption, name):
@@ -91,33 +49,6 @@ def show(fig, *, alt, caption, name):
     about = {"udulib_figure": {"alt": alt, "caption": caption, "name": name}, "image/png": {"alt": alt}}
     _publish({"image/png": image, "text/plain": alt}, about)
     _publish({"text/markdown": caption, "text/plain": caption}, {"udulib_caption": True})
-
-
-def table(head, rows):
-    """A table for the end of a cell, in Markdown.
-
-    Parameters
-    ----------
-    head : sequence of str
-    rows : sequence of sequences
-        Anything; what is no text is shown by ``str``.
-
-    Returns
-    -------
-    IPython.display.Markdown
-
-    Examples
-    --------
-    >>> print(table(["method", "rank"], [["BM", 86], ["UDU", 3]]).data)
-    | method | rank |
-    | --- | --- |
-    | BM | 86 |
-    | UDU | 3 |
-    """
-    from IPython.display import Markdown
-
-    lines = [head, ["---"] * len(head), *rows]
-    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 def png(fig) -> bytes:
