@@ -68,11 +68,11 @@ import peft
 
 import udulib as ul
 from companion import Ledger, figures
-from companion.adapters import causal, language
+from companion.adapters import finetuning, frozen_layers, letter_decoder, llama_scale, top_layer, tuning
 from companion.figures import mean_deviation, table
 from udulib import lora
 
-# The paper's settings for LLaMA are in `causal.Recipe()`. Those of the two tasks are ours.
+# The paper's settings for LLaMA are in `finetuning.FinetuneSettings()`. Those of the two tasks are ours.
 settings = {
     "ci": {
         "train": 200,  # texts to learn from, drawn by each seed out of train + test
@@ -89,9 +89,9 @@ settings = {
         "train": 600,
         "test": 750,  # one text is 0.13 points; the corpus of mail has not many more
         "seeds": 5,
-        "configurations": language.CONFIGURATIONS,
+        "configurations": tuning.CONFIGURATIONS,
         "ranks": (0, 1, 2, 4, 8),
-        "energies": causal.THRESHOLDS,  # as in the paper
+        "energies": finetuning.THRESHOLDS,  # as in the paper
         "letter_rows": 1200,
         "letter_test": 80,
         "letter_seeds": 5,
@@ -100,9 +100,9 @@ settings = {
         "train": 750,
         "test": 800,
         "seeds": 20,
-        "configurations": language.CONFIGURATIONS,
+        "configurations": tuning.CONFIGURATIONS,
         "ranks": (0, 1, 2, 4, 8),
-        "energies": causal.THRESHOLDS,
+        "energies": finetuning.THRESHOLDS,
         "letter_rows": 1200,
         "letter_test": 200,
         "letter_seeds": 20,
@@ -111,7 +111,7 @@ settings = {
 
 seeds = np.arange(settings["seeds"])  # of the split, the adapter's start and the order of the texts
 kept_ranks, energies = settings["ranks"], settings["energies"]
-recipes = language.chosen()  # learning rates and the like, tuned alike for all on texts that are not used here
+recipes = tuning.chosen()  # learning rates and the like, tuned alike for all on texts that are not used here
 
 torch.set_num_threads(1)  # many small products: more threads would wait for each other
 torch.set_flush_denormal(True)  # columns that die would slow the processor down
@@ -164,7 +164,7 @@ def interval(differences, style="{:+.1f}"):
 # **Before you run the next cell:** which of the doors can be exact to the last bit, and which cannot?
 
 # %%
-base, tokenizer = language.minilm()
+base, tokenizer = frozen_layers.minilm()
 sentences = ["A fine film.", "It is long, and it is dull: nothing happens twice.", "Who knows?"]
 inputs = tokenizer(sentences, padding=True, return_tensors="pt")
 
@@ -225,13 +225,13 @@ ledger.record("c-lora-doors", [max(doors.values())])
 # reads its first token. So what the five layers below make of a text is computed once, and kept in the data folder.
 
 # %%
-layer = base.encoder.layer[language.FROZEN]
+layer = base.encoder.layer[frozen_layers.FROZEN]
 count = settings["train"] + settings["test"]
 tasks = {}
-for task, texts in language.TASKS.items():
+for task, texts in tuning.TASKS.items():
     known = texts()
-    chosen = slice(language.TUNING, language.TUNING + count)  # the texts before them belong to the tuning
-    found = language.states(known.texts[chosen], progress=progress(f"{task}, texts through the frozen layers"))
+    chosen = slice(tuning.TUNING, tuning.TUNING + count)  # the texts before them belong to the tuning
+    found = frozen_layers.states(known.texts[chosen], progress=progress(f"{task}, texts through the frozen layers"))
     tasks[task] = found, known.labels[chosen], known.kinds
 rows = []
 for task, (_, labels, kinds) in tasks.items():
@@ -274,7 +274,7 @@ def curve(model, states, labels, cuts):
             kept = lora.cut(model, **cut)
             key = cut.get("of", "product"), tuple(kept.values())
             if key not in known:
-                known[key] = 100 * language.accuracy(model, states, labels)
+                known[key] = 100 * top_layer.accuracy(model, states, labels)
             found.append((known[key], sum(kept.values())))
     return np.array(found).T
 
@@ -282,12 +282,12 @@ def curve(model, states, labels, cuts):
 def trained_and_cut(task, recipe, seed):
     """One training, and all cuts of what came out."""
     states, labels, kinds = tasks[task]
-    train, test = language.split(count, settings["train"], seed)
-    model = language.train(layer, language.rows(states, train), labels[train], len(kinds), recipe, seed)
-    held = language.rows(states, test), labels[test]
+    train, test = tuning.split(count, settings["train"], seed)
+    model = top_layer.train(layer, frozen_layers.rows(states, train), labels[train], len(kinds), recipe, seed)
+    held = frozen_layers.rows(states, test), labels[test]
     spectra = np.stack(list(lora.spectra(model).values()))  # (layers, r)
     return {
-        "accuracy": 100 * language.accuracy(model, *held),
+        "accuracy": 100 * top_layer.accuracy(model, *held),
         "ranks": curve(model, *held, [{"rank": k} for k in kept_ranks])[0],
         "energy": np.stack(
             [curve(model, *held, [{"energy": e, "of": of} for e in energies]) for of in ("factor", "product")]
@@ -309,10 +309,10 @@ for task in tasks:
 def frozen_only(task, seed):
     """Accuracy of the classifier alone: the same training with an adapter that is held at zero."""
     states, labels, kinds = tasks[task]
-    train, test = language.split(count, settings["train"], seed)
-    still = language.Recipe(rank=1, radius=None, learning_rate=0.0)
-    model = language.train(layer, language.rows(states, train), labels[train], len(kinds), still, seed)
-    return 100 * language.accuracy(model, language.rows(states, test), labels[test])
+    train, test = tuning.split(count, settings["train"], seed)
+    still = top_layer.TopLayerSettings(rank=1, radius=None, learning_rate=0.0)
+    model = top_layer.train(layer, frozen_layers.rows(states, train), labels[train], len(kinds), still, seed)
+    return 100 * top_layer.accuracy(model, frozen_layers.rows(states, test), labels[test])
 
 
 alone = {task: np.array([frozen_only(task, seed) for seed in seeds]) for task in tasks}
@@ -357,7 +357,7 @@ record("c-lora-accuracy", gains)
 # ## Spectra
 
 # %%
-colours = {method: f"C{j}" for j, method in enumerate(language.METHODS)}  # of all figures on the two tasks
+colours = {method: f"C{j}" for j, method in enumerate(tuning.METHODS)}  # of all figures on the two tasks
 shown = [(m, r) for m, r in settings["configurations"] if r == 16]
 names = ("query", "value")
 fig, axes = plt.subplots(len(tasks), 1, figsize=(6.4, 7.4), sharex=True, sharey=True)
@@ -504,10 +504,10 @@ record("c-lora-decay", np.max([udv_16[task]["effective"] / decayed[task]["effect
 # **Predict:** a new kind of text needs many small changes. Will a single direction still do?
 
 # %%
-decoder, corpora = causal.letters(progress=progress("training the decoder, steps"))
-letter_recipes = causal.chosen()
+decoder, corpora = letter_decoder.letters(progress=progress("training the decoder, steps"))
+letter_recipes = letter_decoder.chosen()
 train, test = corpora.train[: settings["letter_rows"]], corpora.test[: settings["letter_test"]]
-before = causal.perplexity(decoder, test)
+before = finetuning.perplexity(decoder, test)
 letters = {}
 gentle = replace(letter_recipes[None], learning_rate=letter_recipes[None].learning_rate / 3)
 contenders = {"LoRA": letter_recipes[None], "LoRA, a third of the rate": gentle}
@@ -516,12 +516,12 @@ for name, recipe in contenders.items():
     found = []
     for seed in seeds[: settings["letter_seeds"]]:
         model = copy.deepcopy(decoder)
-        causal.finetune(model, train, recipe, seed=seed)
-        cuts = {of: causal.after_cuts(model, test, energies, of) for of in ("factor", "product")}
+        finetuning.finetune(model, train, recipe, seed=seed)
+        cuts = {of: finetuning.after_cuts(model, test, energies, of) for of in ("factor", "product")}
         spectra = np.stack(list(lora.spectra(model).values()))
         with lora.restored(model):
             lora.cut(model, rank=1)
-            one = causal.perplexity(model, test)
+            one = finetuning.perplexity(model, test)
         found.append((cuts, ul.effective_rank(spectra).mean(), one))
     letters[name] = found
     progress("decoder")(len(letters), len(contenders))
@@ -585,7 +585,7 @@ record("c-lora-letters-rate", single["UDV, R = 1"] / single["LoRA, a third of th
 #
 # By the authors' code: LLaMA-2-7B, the raw wikitext-2, sequences of at most 512 tokens, queries and values of all
 # layers at rank 64, everything in float16, plain SGD at $10^{-3}$ with a cosine schedule, $8 \times 4$ sequences a
-# step, 30 epochs, seed 42; the baseline is the same with $D$ held at one and no balls. `causal.published_scale` does
+# step, 30 epochs, seed 42; the baseline is the same with $D$ held at one and no balls. `llama_scale.published_scale` does
 # that, with the functions that trained the decoder above; tests run it on a tiny random LLaMA. **We have not run it on
 # the real one:** it needs Meta's weights and a GPU with, by our estimate, 40 GB. With both, name their folders and run
 # this notebook at size `paper`.
@@ -594,10 +594,10 @@ record("c-lora-letters-rate", single["UDV, R = 1"] / single["LoRA, a third of th
 llama, wikitext = (os.environ.get(name) for name in ("UDULIB_LLAMA", "UDULIB_WIKITEXT"))
 if size == "paper" and llama and wikitext:
     where = "cuda" if device == "auto" else device
-    published = causal.published_scale(llama, wikitext, device=where, progress=progress("LLaMA, steps"))
+    published = llama_scale.published_scale(llama, wikitext, device=where, progress=progress("LLaMA, steps"))
     for name, (losses, kept, perplexities) in published.items():
         print(name, "loss by epoch", np.round(losses, 3))
-        for energy, k, value in zip(causal.THRESHOLDS, kept, perplexities, strict=True):
+        for energy, k, value in zip(finetuning.THRESHOLDS, kept, perplexities, strict=True):
             print(f"  energy {energy}: {k:.1f} directions, perplexity {value:.2f}")
 else:
     print("not run: needs size = 'paper', and UDULIB_LLAMA and UDULIB_WIKITEXT as names of folders")
@@ -632,7 +632,7 @@ ledger.table()
 # <details><summary>Solution</summary>
 #
 # ```python
-# language.TARGETS = ("query", "value", "attention.output.dense")
+# top_layer.TARGETS = ("query", "value", "attention.output.dense")
 # for method in ("LoRA", "UDV, R = 1"):
 #     one = trained_and_cut("kinds of mail", recipes["kinds of mail", method, 16], seed=0)
 #     print(method, one["accuracy"], one["effective"], ul.effective_rank(one["spectra"]))

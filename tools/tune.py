@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from companion.adapters import causal, language
+from companion.adapters import letter_decoder, tuning
 from companion.completion import ratings
 from tools.provenance import git, processor, version
 from tools.tree import ToolError, arguments, main, write_json
@@ -25,8 +25,8 @@ class Tuning:
 TUNINGS = {
     "movielens-100k-core": Tuning(lambda: ratings.log_all(ratings.load(core=True)), ("cornac",)),
     "movielens-100k": Tuning(lambda: ratings.log_all(ratings.load()), ("cornac",)),
-    "lora": Tuning(language.log_all, ("transformers",)),
-    "lora-letters": Tuning(causal.log_all, ("transformers", "safetensors")),
+    "lora": Tuning(tuning.log_all, ("transformers",)),
+    "lora-letters": Tuning(letter_decoder.log_all, ("transformers", "safetensors")),
 }
 
 

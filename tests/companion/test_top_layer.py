@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from companion import data
-from companion.adapters import language
+from companion.adapters import frozen_layers, texts, top_layer, tuning
 from udulib import lora
 
 transformers = pytest.importorskip("transformers")
@@ -21,9 +21,9 @@ def bert():
 
 def some_states(n=6, width=16, seed=0):
     rng = np.random.default_rng(seed)
-    mask = torch.arange(language.TOKENS) < torch.from_numpy(rng.integers(3, language.TOKENS + 1, n))[:, None]
-    values = torch.from_numpy(rng.standard_normal((n, language.TOKENS, width))).half() * mask[..., None]
-    return language.States(values, mask)
+    mask = torch.arange(frozen_layers.TOKENS) < torch.from_numpy(rng.integers(3, frozen_layers.TOKENS + 1, n))[:, None]
+    values = torch.from_numpy(rng.standard_normal((n, frozen_layers.TOKENS, width))).half() * mask[..., None]
+    return frozen_layers.States(values, mask)
 
 
 def layer_output(layer, states):
@@ -37,12 +37,12 @@ def layer_output(layer, states):
 def test_top_layer_is_the_layer_with_its_adapters(bert, targets):
     """One query, folded keys and mixed states give the layer's own first token."""
     layer, states = bert.encoder.layer[1], some_states()
-    model = language.TopLayer(layer, classes=3)
+    model = top_layer.TopLayer(layer, classes=3)
     lora.add(model, targets, rank=4)
     with torch.no_grad():
         for adapted in lora.adapted_layers(model).values():
             adapted.adapters["default"].V.normal_(std=30)
-        mine = model.first_token(*language._some(states, np.arange(6)))
+        mine = model.first_token(*top_layer._some(states, np.arange(6)))
         wanted = layer_output(layer, states)
         lora.cut(model, rank=0)
         assert (layer_output(layer, states) - wanted).abs().max() > 1e-3
@@ -52,14 +52,14 @@ def test_top_layer_is_the_layer_with_its_adapters(bert, targets):
 def test_training_starts_at_the_base_and_changes_a_copy(bert):
     layer, states = bert.encoder.layer[1], some_states(40)
     before = {name: p.clone() for name, p in layer.named_parameters()}
-    recipe = language.Recipe(rank=4, radius=1.0, learning_rate=1e-2)
-    start = language.adapted(layer, 2, recipe, seed=0)
+    recipe = top_layer.TopLayerSettings(rank=4, radius=1.0, learning_rate=1e-2)
+    start = top_layer.adapted(layer, 2, recipe, seed=0)
     with torch.no_grad():
         assert torch.equal(
-            start.first_token(*language._some(states, np.arange(40))),
-            language.TopLayer(layer, 2).first_token(*language._some(states, np.arange(40))),
+            start.first_token(*top_layer._some(states, np.arange(40))),
+            top_layer.TopLayer(layer, 2).first_token(*top_layer._some(states, np.arange(40))),
         )
-    language.train(layer, states, np.arange(40) % 2, 2, recipe, seed=0)
+    top_layer.train(layer, states, np.arange(40) % 2, 2, recipe, seed=0)
     assert all(torch.equal(p, before[name]) for name, p in layer.named_parameters())
 
 
@@ -67,9 +67,9 @@ def test_training_starts_at_the_base_and_changes_a_copy(bert):
 def test_training_learns_and_is_the_same_again(bert, radius):
     states = some_states(64)
     labels = (states.values[:, 1, 0] > 0).numpy().astype(np.int64)
-    recipe = language.Recipe(rank=4, radius=radius, learning_rate=3e-2, factor=5.0, epochs=30)
-    model, again = (language.train(bert.encoder.layer[1], states, labels, 2, recipe, seed=1) for _ in range(2))
-    assert language.accuracy(model, states, labels) > 0.7  # of a guess, 0.56
+    recipe = top_layer.TopLayerSettings(rank=4, radius=radius, learning_rate=3e-2, factor=5.0, epochs=30)
+    model, again = (top_layer.train(bert.encoder.layer[1], states, labels, 2, recipe, seed=1) for _ in range(2))
+    assert top_layer.accuracy(model, states, labels) > 0.7  # of a guess, 0.56
     assert all(torch.equal(*pair) for pair in zip(model.parameters(), again.parameters(), strict=True))
 
 
@@ -77,23 +77,23 @@ def test_weight_decay_shrinks_the_adapter(bert):
     states, labels = some_states(64), np.arange(64) % 2
     sizes = []
     for decay in (0.0, 30.0):
-        recipe = language.Recipe(rank=4, radius=None, learning_rate=1e-2, weight_decay=decay)
-        model = language.train(bert.encoder.layer[1], states, labels, 2, recipe, seed=0)
+        recipe = top_layer.TopLayerSettings(rank=4, radius=None, learning_rate=1e-2, weight_decay=decay)
+        model = top_layer.train(bert.encoder.layer[1], states, labels, 2, recipe, seed=0)
         sizes.append(sum(np.sum(s) for s in lora.spectra(model).values()))
     assert sizes[1] < sizes[0]
 
 
 def test_every_method_is_tuned_over_equally_many_recipes():
-    counts = {len(set(language.candidates(method, rank))) for method, rank in language.CONFIGURATIONS}
+    counts = {len(set(tuning.candidates(method, rank))) for method, rank in tuning.CONFIGURATIONS}
     assert counts == {8}
 
 
 def test_tuning_sees_no_text_that_is_tested():
     for seed in range(3):
-        seen, held = language.split(100, 60, seed)
+        seen, held = tuning.split(100, 60, seed)
         assert sorted([*seen, *held]) == list(range(100)) and len(seen) == 60
-    assert set(language.chosen()) == {
-        (task, method, rank) for task in language.TASKS for method, rank in language.CONFIGURATIONS
+    assert set(tuning.chosen()) == {
+        (task, method, rank) for task in tuning.TASKS for method, rank in tuning.CONFIGURATIONS
     }
 
 
@@ -108,30 +108,30 @@ def counted(monkeypatch, tmp_path):
     def encoder(folder):
         def encode(texts):
             calls.append(len(texts))
-            lengths = np.array([min(len(text), language.TOKENS) for text in texts])
+            lengths = np.array([min(len(text), frozen_layers.TOKENS) for text in texts])
             return np.ones((lengths.sum(), 4), dtype=np.float16), lengths
 
         return encode
 
-    monkeypatch.setattr(language, "_encoder", encoder)
+    monkeypatch.setattr(frozen_layers, "_encoder", encoder)
     return calls
 
 
 def test_states_are_computed_once(counted, tmp_path):
     texts = ["a" * (1 + i % 60) for i in range(300)]
     said = []
-    first = language.states(texts, tmp_path, lambda done, total: said.append((done, total)))
+    first = frozen_layers.states(texts, tmp_path, lambda done, total: said.append((done, total)))
     assert counted == [250, 50] and said == [(250, 300), (300, 300)]
-    again = language.states(texts, tmp_path)
+    again = frozen_layers.states(texts, tmp_path)
     assert counted == [250, 50]
     assert torch.equal(first.values, again.values) and torch.equal(first.mask, again.mask)
-    assert first.mask.sum(-1).tolist() == [min(len(text), language.TOKENS) for text in texts]
+    assert first.mask.sum(-1).tolist() == [min(len(text), frozen_layers.TOKENS) for text in texts]
 
 
 def test_states_of_other_texts_are_other_files(counted, tmp_path):
-    language.states(["a", "b"], tmp_path)
-    language.states(["ab"], tmp_path)
-    language.states(["a", "c"], tmp_path)
+    frozen_layers.states(["a", "b"], tmp_path)
+    frozen_layers.states(["ab"], tmp_path)
+    frozen_layers.states(["a", "c"], tmp_path)
     assert len(counted) == 3 and len(list((tmp_path / "states").iterdir())) == 3
 
 
@@ -142,8 +142,8 @@ def test_a_killed_run_leaves_no_half_file(monkeypatch, counted, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", killed)
         with pytest.raises(KeyboardInterrupt):
-            language.states(["a"], tmp_path)
-    assert language.states(["a"], tmp_path).mask.sum() == 1
+            frozen_layers.states(["a"], tmp_path)
+    assert frozen_layers.states(["a"], tmp_path).mask.sum() == 1
     assert [path.suffix for path in sorted((tmp_path / "states").iterdir())].count(".npz") == 1
 
 
@@ -153,18 +153,18 @@ def test_a_killed_run_leaves_no_half_file(monkeypatch, counted, tmp_path):
 def test_sentiment_leaves_unclear_sentences_out(monkeypatch):
     reviews = data.Reviews(np.array(list("abcd"), dtype=object), np.array([0.4, 0.5, -3.0, 0.0]))
     monkeypatch.setattr(data, "movie_reviews", lambda *args, **kwargs: reviews)
-    known = language.sentiment()
+    known = texts.sentiment()
     assert dict(zip(known.texts, known.labels.tolist(), strict=True)) == {"b": 1, "c": 0}
 
 
 def test_mail_kinds_have_no_tags_no_repeats_and_no_headers(monkeypatch):
-    texts = ["<b>one</b>\n two", "one two", "", "three", "<br>"] + [f"mail {i}" for i in range(700)]
+    bodies = ["<b>one</b>\n two", "one two", "", "three", "<br>"] + [f"mail {i}" for i in range(700)]
     groups = np.array(["spam-1", "spam-1", "spam-2", "easy-ham-1", "easy-ham-1"] + ["easy-ham-2"] * 700)
-    mails = data.Mails(np.array(texts, dtype=object), np.char.startswith(groups, "spam"), groups)
+    mails = data.Mails(np.array(bodies, dtype=object), np.char.startswith(groups, "spam"), groups)
     monkeypatch.setattr(data, "spam", lambda *args, **kwargs: mails)
-    known = language.mail_kinds()
+    known = texts.mail_kinds()
     assert known.kinds == ("easy-ham-1", "easy-ham-2", "spam-1", "spam-2")
-    assert sorted(np.bincount(known.labels, minlength=4).tolist()) == [0, 1, 1, language.GROUP]
+    assert sorted(np.bincount(known.labels, minlength=4).tolist()) == [0, 1, 1, texts.GROUP]
     assert "one two" in known.texts and len(set(known.texts)) == len(known.texts)
 
 
@@ -180,12 +180,12 @@ def test_frozen_states_and_top_layer_are_the_whole_minilm(tmp_path):
         pytest.skip(str(error))
     texts = ["A fine film.", "It is long, and it is dull: nothing happens twice.", "x " * 100]
     (tmp_path / "minilm").symlink_to(home)
-    states = language.states(texts, tmp_path)
-    model, tokenizer = language.minilm()
-    inputs = tokenizer(texts, truncation=True, max_length=language.TOKENS, padding=True, return_tensors="pt")
+    states = frozen_layers.states(texts, tmp_path)
+    model, tokenizer = frozen_layers.minilm()
+    inputs = tokenizer(texts, truncation=True, max_length=frozen_layers.TOKENS, padding=True, return_tensors="pt")
     with torch.no_grad():
         wanted = model(**inputs).last_hidden_state[:, 0]
-        mine = language.TopLayer(model.encoder.layer[language.FROZEN], 2).first_token(
-            *language._some(states, np.arange(3))
+        mine = top_layer.TopLayer(model.encoder.layer[frozen_layers.FROZEN], 2).first_token(
+            *top_layer._some(states, np.arange(3))
         )
     assert torch.allclose(mine, wanted, atol=5e-3)
