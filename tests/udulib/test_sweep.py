@@ -18,6 +18,11 @@ from conftest import ROOT
 
 import udulib as ul
 from udulib import sweep
+from udulib.sweep import content as content_of
+from udulib.sweep import executors
+from udulib.sweep.content import content, made_of
+
+HERE = Path(__file__).parent
 
 
 def normal(seed, log=None):
@@ -145,20 +150,21 @@ DIFFERENT = [
 
 
 def test_content_tells_settings_apart():
-    assert len({sweep._content(setting) for setting in DIFFERENT}) == len(DIFFERENT)
+    assert len({content(setting) for setting in DIFFERENT}) == len(DIFFERENT)
 
 
 def test_content_is_that_of_equals():
-    assert sweep._content({"a": np.arange(6.0).reshape(2, 3), "b": 1}) == sweep._content(
+    assert content({"a": np.arange(6.0).reshape(2, 3), "b": 1}) == content(
         {"b": 1, "a": np.asfortranarray(np.arange(6.0).reshape(2, 3))}
     )
 
 
 def test_content_is_the_same_in_another_process():
     """Nothing in it depends on where things lie in memory, or on how strings are hashed there."""
-    code = "from udulib import sweep, UDU; print(sweep._content({'m': UDU(3, radius=2.0), 'a': [1, 'b', 2.5]}))"
+    code = "from udulib import UDU; from udulib.sweep.content import content; "
+    code += "print(content({'m': UDU(3, radius=2.0), 'a': [1, 'b', 2.5]}))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert shown == sweep._content({"m": ul.UDU(3, radius=2.0), "a": [1, "b", 2.5]})
+    assert shown == content({"m": ul.UDU(3, radius=2.0), "a": [1, "b", 2.5]})
 
 
 def module_with(text, name="written"):
@@ -178,7 +184,7 @@ def test_another_function_or_library_is_another_content(run, monkeypatch):
     assert run(module_with("def work(x): return x + 2"), settings).results == (5,)
     assert run(functools.partial(module_with("def work(x, n): return x + n"), n=3), settings).results == (6,)
     assert run(functools.partial(module_with("def work(x, n): return x + n"), n=4), settings).results == (7,)
-    monkeypatch.setattr(sweep, "library", lambda: "of another day")
+    monkeypatch.setattr(content_of, "library", lambda: "of another day")
     assert run(module_with("def work(x): return x + 1"), settings).computed == (0,)
 
 
@@ -193,7 +199,8 @@ def test_what_a_function_uses_of_its_module_is_part_of_it(run):
 
 def test_functions_that_call_each_other_have_a_content():
     text = "def help(x): return work(x - 1)\ndef work(x): return x and help(x)"
-    assert "x - 1" in sweep._content_of_function(module_with(text))
+    assert made_of(module_with(text)) != made_of(module_with(text.replace("x - 1", "x - 2")))
+    assert made_of(module_with(text)) == made_of(module_with(text))
 
 
 def test_an_axis_is_a_sequence():
@@ -202,8 +209,10 @@ def test_an_axis_is_a_sequence():
 
 
 def test_a_worker_with_another_udulib_is_found_out():
-    _, error = sweep._attempt(reciprocal, {"x": 1}, "another")
-    assert "another udulib" in error
+    library, own = made_of(reciprocal)
+    assert "another udulib" in executors.attempt(reciprocal, {"x": 1}, ("another", own))[1]
+    assert "another reciprocal" in executors.attempt(reciprocal, {"x": 1}, (library, "another"))[1]
+    assert executors.attempt(reciprocal, {"x": 1}, (library, own))[1] is None
 
 
 def closed_over(n):
@@ -285,7 +294,7 @@ def slowly(seed, log):
 def test_a_sweep_goes_on_after_kill_9(tmp_path):
     """At ten moments; nothing that was stored is computed again, and the results are those of the plain loop."""
     store, log, count = tmp_path / "store", tmp_path / "log", 200
-    command = [sys.executable, "-c", KILLED, ROOT / "tests", store, log, str(count)]
+    command = [sys.executable, "-c", KILLED, HERE, store, log, str(count)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert found["results"] == [normal(seed).tolist() for seed in range(count)]
     begun = [int(seed) for seed in log.read_text().split()]
@@ -337,7 +346,7 @@ def wait(condition, seconds=60):
 def test_a_killed_sweep_leaves_no_process_behind(tmp_path):
     script, marker = tmp_path / "script.py", tmp_path / "marker"
     script.write_text(ORPHANS)
-    parent = subprocess.Popen([sys.executable, script, ROOT / "tests", tmp_path / "store", marker])
+    parent = subprocess.Popen([sys.executable, script, HERE, tmp_path / "store", marker])
     wait(marker.exists)
     worker = int(marker.read_text())
     assert worker != parent.pid and alive(worker)
@@ -349,7 +358,7 @@ def test_a_killed_sweep_leaves_no_process_behind(tmp_path):
 @pytest.mark.slow
 def test_a_script_without_a_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\nimport test_sweep as t\n")
+    script.write_text(f"import sys; sys.path.insert(0, {str(HERE)!r})\nimport test_sweep as t\n")
     with script.open("a") as file:
         file.write(f"t.sweep.run(t.normal, [dict(seed=1)], store={str(tmp_path)!r}, progress=False)\n")
     run = subprocess.run([sys.executable, script], capture_output=True, text=True)
