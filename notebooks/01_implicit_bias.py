@@ -226,16 +226,16 @@ ledger.record("a-bm-tail-eta", (tails.max(0) / tails.min(0)).max(-1), seeds=seed
 
 # %%
 def first_below(trace, level):
-    """First iteration at which the residual is at most the level, between records by interpolation; inf if never."""
+    """First update before which the residual is at most the level, between records by interpolation; inf if never."""
     curves = residual(trace)
 
     def crossing(curve):
         below = np.flatnonzero(curve <= level)
         if not len(below) or below[0] == 0:
-            return float(trace.iteration[0]) if len(below) else np.inf
+            return 1.0 if len(below) else np.inf
         k = below[0]
         share = np.log(curve[k - 1] / level) / np.log(curve[k - 1] / curve[k])
-        return np.exp(np.interp(share, [0, 1], np.log(trace.iteration[[k - 1, k]])))
+        return np.exp(np.interp(share, [0, 1], np.log(trace.iteration[[k - 1, k]] + 1)))
 
     return np.apply_along_axis(crossing, -1, curves)
 
@@ -246,9 +246,9 @@ reached = np.isfinite(first_below(udu_steps, 0.01 * start)).all(1)  # the smalle
 ledger.record("a-bm-residual", earlier[reached].max(0), seeds=seeds)
 
 # %%
-end = bm_steps.iteration[-1]
+updates = bm_steps.iteration + 1
 quarter, half, whole = (
-    np.array([np.interp(end * part, bm_steps.iteration, np.log10(curve)) for curve in residual(bm_steps)[0]])
+    np.array([np.interp(updates[-1] * part, updates, np.log10(curve)) for curve in residual(bm_steps)[0]])
     for part in (0.25, 0.5, 1.0)
 )
 ledger.record("a-bm-residual-sublinear", ((half - whole) / 2) / (quarter - half), seeds=seeds)
@@ -529,7 +529,7 @@ ledger.record("a-noise-udu", ul.numerical_rank(noisy_udu.singular_values[1], rto
 # %%
 def plateau(ranks):
     """Whether the rank is 3 over at least a doubling of the iterations, and larger at the end."""
-    on = noisy_udu.iteration[ranks == rank]
+    on = noisy_udu.iteration[ranks == rank] + 1
     return bool(len(on) and on[-1] >= 2 * on[0] and ranks[-1] > rank)
 
 

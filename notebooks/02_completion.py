@@ -336,7 +336,7 @@ waiting = ul.descend(
     init_scale=0.1 * alpha[:, None],
     d_init=(delta * alpha)[:, None],
     seed=seeds,
-    record_at=when,
+    record_at=when - 1,
     device=device,
 )
 third = waiting.spectra[..., rank - 1] / waiting.spectra[..., 0]  # (settings, seeds, T)
@@ -904,7 +904,7 @@ for factor, run in runs.items():
 
 # %%
 weaker = runs[factors[-1]]
-stop = int(weaker.iteration[np.argmin(weaker.monitor["validation"])])
+stop = int(weaker.iteration[np.argmin(weaker.monitor["validation"])]) + 1
 wide = altered(factors[-1]) | {"iterations": stop}
 changes = {"weaker bias": (wide, 1), "means in turn": (chosen, 2), "both": (wide, 2)}
 undone = {"as tuned": scores[ours]["rmse"]}

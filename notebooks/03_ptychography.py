@@ -332,7 +332,7 @@ made = [planted_object(scale=s, **small) for s in scales]
 four = ul.UDU(rank=4)
 limits = {"iterations": settings["limit_iterations"], "init_scale": 1.0, "seed": seeds}
 by_scale = single_precision(
-    ul.stack([p for p, _ in made]), four, **limits, record=("shrink",), record_at=[settings["limit_iterations"]]
+    ul.stack([p for p, _ in made]), four, **limits, record=("shrink",), record_at=[settings["limit_iterations"] - 1]
 )  # (scales, seeds)
 
 

@@ -160,7 +160,7 @@ start = {"U": np.stack([unit(np.random.default_rng(s), d, d) for s in seeds]), "
 two = {"U": start["U"] * (np.arange(d) < 2), "D": start["D"]}  # zero columns stay zero: a run with two columns
 two["U"] /= np.linalg.norm(two["U"], axis=(-2, -1), keepdims=True)
 both = {"U": np.stack([start["U"], two["U"]]), "D": np.ones(d)}  # (all columns or two, seeds, d, d)
-stops = descend(problem, ul.UDU(d), step_size=eta, iterations=7_000, start=both, record_at=[1])
+stops = descend(problem, ul.UDU(d), step_size=eta, iterations=7_000, start=both, record_at=[0])
 
 U, D = stops.factors["U"], stops.factors["D"]
 G = fp.gradient(problem, U, D)
@@ -357,7 +357,7 @@ wide = np.stack([np.random.default_rng(s).standard_normal((d, 8)) for s in trial
 few = np.stack([wide * (np.arange(8) < r) for r in ranks])
 few /= np.linalg.norm(few, axis=(-2, -1), keepdims=True)  # (ranks, trials, d, 8): zero columns fill up to eight
 begin = {"U": few, "D": d_starts[:, None, None, None] * np.ones((len(ranks), len(trials), 8))}
-ends = descend(fresh, ul.UDU(8), step_size=eta, iterations=settings["starts"], start=begin, record_at=[1])
+ends = descend(fresh, ul.UDU(8), step_size=eta, iterations=settings["starts"], start=begin, record_at=[0])
 failed = ends.final_objective > 1e-3 * ends.objective[..., 0]  # (d_starts, ranks, trials)
 lost = ((ends.factors["D"] == 0) & (np.linalg.norm(ends.factors["U"], axis=-2) > 0)).any(-1)
 rows = [
@@ -518,7 +518,7 @@ for h in settings["shrink_steps"]:
     iterations = round(38 / h)  # the same time for every step size; a scale s takes steps of η / s²
     law[h] = descend(
         scaled, ul.UDU(d), step_size=h / np.repeat(stretch, len(seeds)) ** 2, iterations=iterations, start=on_sphere,
-        record=("columns", "shrink"), record_at=np.unique(np.geomspace(1, iterations, 30).round().astype(int)),
+        record=("columns", "shrink"), record_at=np.unique(np.geomspace(1, iterations, 30).round().astype(int)) - 1,
     )
 finest = law[settings["shrink_steps"][-1]]
 
@@ -608,7 +608,7 @@ large, large_truth = planted((6.0, 6.0, 2.5))
 rows = []
 for dtype in ("float32", "float64"):
     run = descend(large, ul.UDU(6), step_size=0.007, iterations=11_000, init_scale=1.0, seed=seeds, dtype=dtype,
-                  record=("shrink",), record_at=np.arange(1_000, 11_001, 1_000), stop_when_stalled=True)
+                  record=("shrink",), record_at=np.arange(999, 11_000, 1_000), stop_when_stalled=True)
     zero = np.linalg.norm(run.factors["U"], axis=-2) == 0
     found = ul.numerical_rank(run.singular_values, rtol=1e-5)
     rows.append([dtype, median_range(found, "{:.0f}"), median_range(zero.sum(-1), "{:.0f}"),
@@ -652,7 +652,7 @@ grid = np.unique(np.geomspace(1, apart, 40).round().astype(int))
 h = 0.02
 symmetric = descend(
     folded, Relative(2, radius=np.array([[1e6], [1.0]]), speed=np.array([[0.0], [1.0]]) * np.ones(len(seeds))),
-    step_size=h, iterations=apart, init_scale=0.3, seed=seeds, record_at=grid,
+    step_size=h, iterations=apart, init_scale=0.3, seed=seeds, record_at=grid - 1,
 )  # radius 10⁶ and a resting D = 1 is Burer-Monteiro; radius 1 is UDU
 P = np.stack([0.1 * (np.eye(2) + 0.3 * np.random.default_rng(s).standard_normal((2, 2))) for s in seeds])
 A, S, B = np.linalg.svd(P)  # det P > 0: descent on balanced factors of P must run to infinity if its steps are small
@@ -864,14 +864,14 @@ variants = {  # radius, weight decay on U, speed of D
 radius, decay, speed = (np.array([v[i] for v in variants.values()])[:, None] * np.ones(len(seeds)) for i in range(3))
 compared = descend(problem, Relative(d, radius=radius, decay=decay, speed=speed), step_size=0.05,
                    iterations=settings["runs"], init_scale=0.1, seed=seeds, record=("shrink",),
-                   record_at=[settings["runs"]])
+                   record_at=[settings["runs"] - 1])
 outcome = {}  # singular values, relative error, f, K
 for k, name in enumerate(variants):
     K = median_range(compared.log_shrink[k, :, -1], "{:.0f}")
     error = truth.relative_error(compared.product()[k])
     outcome[name] = compared.singular_values[k], error, compared.final_objective[k], K
 run = descend(problem, Relative(d, ball="spectral"), step_size=0.05, iterations=settings["runs"], init_scale=0.1,
-              seed=seeds, record=("shrink",), record_at=[settings["runs"]])
+              seed=seeds, record=("shrink",), record_at=[settings["runs"] - 1])
 outcome["UDU, spectral ball"] = (
     run.singular_values, truth.relative_error(run), run.final_objective, median_range(run.log_shrink[:, -1], "{:.0f}")
 )
@@ -1005,7 +1005,7 @@ for k, count in ((3, 500), (8, 700), (20, 880)):
     alpha = (total / 80) ** (1 / 6)
     step_size = 0.3 * alpha**2 / (spectrum[0] * np.sqrt(total / k))  # inverse to the curvature, λσ
     run = descend(higher, ul.UDU(30, radius=alpha), step_size=step_size, iterations=settings["runs"], d_init=alpha,
-                  init_scale=alpha, seed=seeds, record=("shrink",), record_at=[settings["runs"]])
+                  init_scale=alpha, seed=seeds, record=("shrink",), record_at=[settings["runs"] - 1])
     found = ul.numerical_rank(run.singular_values, rtol=1e-8)
     right.append(found == k)
     rows.append([k, f"{alpha:.2f}", median_range(run.log_shrink[:, -1], "{:.0f}"), median_range(found, "{:.0f}"),

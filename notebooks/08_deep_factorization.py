@@ -686,7 +686,7 @@ side, observed, its = 30, 400, {"ci": 4_000, "book": 10_000, "paper": 50_000}[si
 together, answers = ul.planted_completion(d=side, rank=3, observed=observed, spectrum=(3.0, 2.0, 1.0), seed=seeds[:5])
 eye = 0.01 * np.eye(side)
 grid = log_grid(its, 120)
-common = {"step_size": 0.04, "iterations": its, "record_at": grid, "device": "cpu"}
+common = {"step_size": 0.04, "iterations": its, "record_at": grid - 1, "device": "cpu"}
 bm = ul.descend(together, ul.BM(rank=side), start={"U": eye}, **(common | {"step_size": 0.02}))
 udu = ul.descend(together, ul.UDU(rank=side), start={"U": eye, "D": np.ones(side)}, **common)
 spectra = {"BM = depth 2": bm.spectra, "UDU": udu.spectra}  # (seeds, T, d)

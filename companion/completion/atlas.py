@@ -146,7 +146,7 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
         init_scale=xi * alpha,
         d_init=delta * alpha,
         seed=seed,
-        record_at=[1, *grid[grid > 1]],
+        record_at=[0, *grid[grid > 1] - 1],
         record=("shrink",),
         device=device,
     )
@@ -162,7 +162,7 @@ def draw(problem, truth, *, strengths, d_inits, init_scales, step_sizes, iterati
     tail = np.where(broken, np.nan, spectrum[..., k] / spectrum[..., 0])
     above = misfit > ARRIVED
     last_above = above.shape[-1] - 1 - np.argmax(above[..., ::-1], axis=-1)
-    ends = np.append(trace.iteration[1:], np.inf)  # misfit[..., i] is that before update trace.iteration[i + 1]
+    ends = np.append(trace.iteration[1:] + 1, np.inf)  # misfit[..., i] is that before this update
     converged = np.where(above.any(-1), ends[np.minimum(last_above + 1, len(ends) - 1)], ends[0])
     outcome = dict(rank=ranks, tail=tail, error=error, misfit=misfit[..., -1], converged=converged)
     region = _regions(**outcome, k=k, oscillating=broken | rising)

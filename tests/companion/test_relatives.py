@@ -101,7 +101,7 @@ def test_a_chain_of_two_is_uv(planted):
     rng = np.random.default_rng(1)
     U, V = rng.standard_normal((2, 5, D, 4)) / 5
     run = relatives.chain(problems, [U, np.swapaxes(V, 1, 2)], step_size=0.05, record_at=[0, 30])
-    trace = ul.descend(problems, ul.UV(4), step_size=0.05, iterations=30, start={"U": U, "V": V}, record_at=[1])
+    trace = ul.descend(problems, ul.UV(4), step_size=0.05, iterations=30, start={"U": U, "V": V}, record_at=[0])
     np.testing.assert_allclose(run.product[:, 0], U @ np.swapaxes(V, 1, 2))
     np.testing.assert_allclose(run.product[:, 1], trace.product(), atol=1e-13)
     np.testing.assert_allclose(run.objective[:, 0], trace.objective[:, 0])

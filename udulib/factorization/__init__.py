@@ -4,6 +4,7 @@
 ``models``           BM, UDU, UV and UDV: factors, gradient, projection
 ``descent``          ``descend``, the one loop, for a batch of runs at once
 ``engines``          which of its engines a descent gets
+``trace``            what a descent did
 ``spectra``          singular values and ranks
 ``radius``           settings that are read off the data
 ``stopping``         the plateau of the rank, and when to stop
@@ -11,12 +12,13 @@
 ===================  ====================================================================================
 """
 
-from udulib.factorization.descent import Trace, descend
+from udulib.factorization.descent import descend
 from udulib.factorization.live_columns import LiveColumns, live_columns
 from udulib.factorization.models import BM, UDU, UDV, UV, Model
 from udulib.factorization.radius import suggest_radius
 from udulib.factorization.spectra import effective_rank, numerical_rank, singular_values
 from udulib.factorization.stopping import Plateau, rank_plateau
+from udulib.factorization.trace import Trace
 
 __all__ = [
     "BM",

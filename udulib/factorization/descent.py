@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,88 +11,9 @@ from udulib.checks import broadcast_shape, finite_array, positive_array, torch_d
 from udulib.errors import InputError
 from udulib.factorization import engines
 from udulib.factorization.models import Model
-from udulib.factorization.spectra import singular_values
-from udulib.factors import product
+from udulib.factorization.trace import Recorder, numpy_of, recorded_iterations
 from udulib.problems.base import Problem
 from udulib.seeds import generator, jittered, seeds_array
-
-RECORDS = ("columns", "shrink")
-PER_DECADE = 12
-
-
-@dataclass(frozen=True)
-class Trace:
-    r"""What a descent did, as NumPy arrays on the CPU.
-
-    Below \* stands for the batch shape, T for the number of recorded iterations, r for the columns of U.
-
-    Attributes
-    ----------
-    iteration : array of int, shape (T,)
-        Recorded iterations, from 1. What is recorded at k is the state *before* the k-th update; 1 is the start.
-    objective : array, shape (\*, T)
-    spectra : array, shape (\*, T, r)
-        Singular values of X, descending, as ``singular_values`` gives them.
-    final_objective : array, shape (\*,)
-        After the last update.
-    singular_values : array, shape (\*, r)
-        After the last update.
-    factors : dict of array
-        After the last update.
-    status : array of str, shape (\*,)
-        ``"diverged"``: the objective or a factor is NaN or inf at the end. ``"stalled"``: the last update moved no
-        factor by more than 4 units of round-off of its largest entry, while :math:`\|\mathcal A(X)-b\|` is still above
-        the square root of the unit round-off times :math:`\|b\|`: a saddle, a wrong rank, or the best fit to noisy
-        data. ``"finished"``: all else.
-    column_norms, diagonal : array, shape (\*, T, r)
-        :math:`\|u_j\|` and D (ones for models without it), with ``record=("columns",)``.
-    log_shrink : array, shape (\*, T)
-        :math:`\sum \log(1/c_t)` over the updates so far, with ``record=("shrink",)``; c is the factor by which the
-        projection shrinks U (for UDV, U and V).
-    monitor : dict of array, shape (\*, T)
-        The objective of the other problems that ``descend`` was asked to watch.
-    engine : str
-        What did the updates: ``"loop"``, ``"numba"`` or ``"graph"``.
-    """
-
-    iteration: np.ndarray
-    objective: np.ndarray
-    spectra: np.ndarray
-    final_objective: np.ndarray
-    singular_values: np.ndarray
-    factors: dict
-    status: np.ndarray
-    monitor: dict
-    engine: str
-    optional: dict = field(repr=False)
-
-    def product(self):
-        r"""X after the last update, shape (\*, d, c)."""
-        return product(self.factors)
-
-    @property
-    def column_norms(self):
-        return self._recorded("column_norms", "columns")
-
-    @property
-    def diagonal(self):
-        return self._recorded("diagonal", "columns")
-
-    @property
-    def log_shrink(self):
-        return self._recorded("log_shrink", "shrink")
-
-    def _recorded(self, name, kind):
-        if name not in self.optional:
-            raise InputError(f"{name} was not recorded; pass record=({kind!r},) to descend")
-        return self.optional[name]
-
-    def __repr__(self):
-        kinds, counts = np.unique(self.status, return_counts=True)
-        states = ", ".join(f"{count} {kind}" for kind, count in zip(kinds, counts, strict=True))
-        return (
-            f"Trace(runs={self.status.size} ({states}), recorded={len(self.iteration)}, factors={sorted(self.factors)})"
-        )
 
 
 def descend(
@@ -143,8 +63,8 @@ def descend(
         Factors to start from, ``{"U": (*, d, r), ...}``, instead of the three settings above: exactly those that
         ``model.names`` lists.
     record_at : sequence of int, optional
-        Iterations to record, increasing, between 1 and ``iterations``; an empty one records nothing. Left out: a
-        logarithmic grid of 12 a decade that holds the first and the last.
+        How many updates to record after, increasing, from 0 (the start) to ``iterations``; an empty one records
+        nothing. Left out: the start, the state before the last update, and 12 a decade between.
     record : tuple of {"columns", "shrink"}, default ()
         What to record beside objective and spectra.
     monitor : dict of Problem, optional
@@ -210,8 +130,8 @@ def descend(
     factors = {name: _tensor(first[name], batch + sizes[name], dtype, device, real=name == "D") for name in model.names}
     eta = _tensor(settings["step_size"], batch, dtype, device, real=True)
     radius = _tensor(settings["radius"], batch, dtype, device, real=True)
-    recorder = _Recorder(record, {name: other.to(device, dtype) for name, other in monitor.items()})
-    grid = _grid(record_at, iterations)
+    recorder = Recorder(record, {name: other.to(device, dtype) for name, other in monitor.items()})
+    grid = recorded_iterations(record_at, iterations)
     engine = engines.chosen(engine, problem, model, device, iterations, runs=math.prod(batch))
     problem = problem.to(device, dtype)
     if engine == "numba":
@@ -220,18 +140,23 @@ def descend(
         stepper = _Loop(problem, model, eta, radius)
         stepper = kernels.GraphSteps(stepper) if engine == "graph" else stepper
 
+    def take():
+        recorder.take(done, problem.objective(*(factors.get(name) for name in "UDV")), factors, shrink)
+
     shrink, done = torch.zeros(batch, dtype=radius.dtype, device=device), 0
     with torch.no_grad():
-        for k in sorted(grid | {iterations}):
-            factors, shrunk = stepper.advance(factors, k - 1 - done)
-            shrink, done = shrink + shrunk, k - 1
+        for k in sorted(grid - {iterations} | {iterations - 1}):
+            factors, shrunk = stepper.advance(factors, k - done)
+            shrink, done = shrink + shrunk, k
             if k in grid:
-                recorder.take(k, problem.objective(*(factors.get(name) for name in "UDV")), factors, shrink)
-            if stop_when_stalled or k == iterations:  # one update by itself, to see whether it moves anything
+                take()
+            if stop_when_stalled or k == iterations - 1:  # one update by itself, to see whether it moves anything
                 previous, (factors, shrunk) = factors, stepper.advance(factors, 1)
-                shrink, done = shrink + shrunk, k
+                shrink, done = shrink + shrunk, k + 1
                 if bool((_stands_still(previous, factors) | _broken(factors)).all()):
                     break
+        if done == iterations and iterations in grid:
+            take()
         final = problem.objective(*(factors.get(name) for name in "UDV"))
         status = _status(final, previous, factors, problem)
     return recorder.trace(final, factors, status, stepper.engine)
@@ -267,8 +192,8 @@ class _Loop:
 def _status(final, previous, factors, problem):
     eps = torch.finfo(final.dtype).eps
     misfit = final > 0.5 * eps * torch.linalg.vecdot(problem.b, problem.b).real
-    status = np.where(_numpy(_stands_still(previous, factors) & misfit), "stalled", "finished")
-    return np.where(_numpy(_broken(factors) | ~torch.isfinite(final)), "diverged", status)
+    status = np.where(numpy_of(_stands_still(previous, factors) & misfit), "stalled", "finished")
+    return np.where(numpy_of(_broken(factors) | ~torch.isfinite(final)), "diverged", status)
 
 
 def _stands_still(previous, factors):
@@ -290,68 +215,6 @@ def _broken(factors):
             else broken | ~torch.isfinite(value).flatten(-2).all(-1)
         )
     return broken
-
-
-class _Recorder:
-    """Collects what a trace holds, on the CPU."""
-
-    def __init__(self, record, monitor):
-        if not isinstance(record, (tuple, list, set)) or set(record) - set(RECORDS):
-            raise InputError(f"record is a tuple out of {RECORDS}; got {record!r}")
-        self.record, self.watched = record, monitor
-        self.iteration, self.rows = [], []
-
-    def take(self, k, objective, factors, shrink):
-        arrays = {name: _numpy(value) for name, value in factors.items()}
-        row = {"objective": _numpy(objective), "spectra": singular_values(**arrays)}
-        if "columns" in self.record:
-            row["column_norms"] = np.linalg.norm(arrays["U"], axis=-2)
-            row["diagonal"] = arrays.get("D", np.ones_like(row["column_norms"]))
-        if "shrink" in self.record:
-            row["log_shrink"] = _numpy(shrink)
-        for name, other in self.watched.items():
-            row["monitor", name] = _numpy(other.objective(*(factors.get(n) for n in "UDV")))
-        self.iteration.append(k)
-        self.rows.append(row)
-
-    def trace(self, final, factors, status, engine):
-        arrays = {name: _numpy(value) for name, value in factors.items()}
-        batch, s = status.shape, singular_values(**arrays)
-        series = {
-            name: np.stack([row[name] for row in self.rows], axis=len(batch))
-            for name in (self.rows[0] if self.rows else ())
-        }
-        objective = series.pop("objective", np.empty((*batch, 0)))
-        spectra = series.pop("spectra", np.empty((*batch, 0, s.shape[-1])))
-        monitor = {name: series.pop(("monitor", name), np.empty((*batch, 0))) for name in self.watched}
-        return Trace(
-            np.array(self.iteration, dtype=int),
-            objective,
-            spectra,
-            _numpy(final),
-            s,
-            arrays,
-            status,
-            monitor,
-            engine,
-            series,
-        )
-
-
-def _grid(record_at, iterations):
-    if record_at is None:
-        count = max(2, int(PER_DECADE * np.log10(iterations)) + 1)
-        return frozenset(np.unique(np.geomspace(1, iterations, count).round().astype(int)).tolist())
-    grid = np.asarray(record_at, dtype=None if np.size(record_at) else int)
-    if (
-        grid.ndim != 1
-        or grid.dtype.kind not in "iu"
-        or (np.diff(grid) <= 0).any()
-        or (grid < 1).any()
-        or (grid > iterations).any()
-    ):
-        raise InputError(f"record_at is increasing whole numbers between 1 and {iterations}; got {record_at!r}")
-    return frozenset(grid.tolist())
 
 
 def _checked_start(start, model, problem):
@@ -411,7 +274,3 @@ def _random_start(model, problem, batch, settings, dtype):
 def _tensor(array, shape, dtype, device, real):
     dtype = dtype.to_real() if real else dtype
     return torch.from_numpy(np.broadcast_to(array, shape).copy()).to(device, dtype)
-
-
-def _numpy(tensor):
-    return tensor.detach().cpu().numpy()

@@ -22,7 +22,7 @@ class Plateau:
     ----------
     rank : array of int, shape (\*,)
     first, last : array of int, shape (\*,)
-        Iterations at which it begins and ends, out of ``trace.iteration``.
+        Updates done where it begins and where it ends, out of ``trace.iteration``.
     index : array of int, shape (\*,)
         Where ``last`` is in ``trace.iteration``.
     ended : array of bool, shape (\*,)
@@ -96,8 +96,7 @@ def rank_plateau(trace, problem, rtol=1e-8):
     Returns
     -------
     Plateau
-        The estimate there is that of the same run, stopped one update before: ``descend(..., iterations=plateau.last)``
-        ends one update later, as a trace records the state before each.
+        The estimate at its end is what ``descend(..., iterations=plateau.last)`` gives.
 
     Raises
     ------

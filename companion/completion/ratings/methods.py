@@ -77,7 +77,7 @@ class _Descended(_Method):
             init_scale=settings["init_scale"],
             d_init=settings.get("d_init", 1.0),
             iterations=iterations,
-            record_at=range(self.every, iterations + 1, self.every) if long else [],
+            record_at=range(self.every - 1, iterations, self.every) if long else [],
             monitor={"watch": watch} if long else None,
             dtype=self.dtype,
             device="cpu",
@@ -89,7 +89,7 @@ class _Descended(_Method):
         misfit = np.nan_to_num(trace.monitor["watch"], nan=np.inf)
         misfit = np.maximum(misfit, np.maximum(np.roll(misfit, 1), np.roll(misfit, -1)))[1:-1]  # no lucky moment counts
         best = int(np.argmin(misfit))
-        return fit, {"iterations": int(trace.iteration[best + 1]) - 1}, float(misfit[best])
+        return fit, {"iterations": int(trace.iteration[best + 1])}, float(misfit[best])
 
 
 class _UDV(_Descended):

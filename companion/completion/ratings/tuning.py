@@ -253,7 +253,7 @@ def follow(settings, ratings, parts, iterations, centred=True):
     watched = {name: ratings.problem(getattr(parts, name), means) for name in ("validation", "test")}
     given = {name: settings[name] for name in ("step_size", "init_scale", "d_init")}
     every = max(1, iterations // 120)
-    at = range(every, iterations + 1, every)
+    at = range(every - 1, iterations, every)
     model = METHODS["UDV"].model(settings)
     return descend(problem, model, iterations=iterations, record_at=at, monitor=watched, device="cpu", **given)
 

@@ -68,11 +68,12 @@ def test_start_is_scaled_and_not_projected(planted):
     assert np.all(trace.diagonal[:, 0] == 0.7)
 
 
-def test_records_are_taken_before_the_update(planted):
+def test_an_iteration_is_the_number_of_updates_done(planted):
     problem, _ = planted
-    trace = ul.descend(problem, ul.BM(4), step_size=0.05, iterations=10, record_at=[1, 2, 10])
+    trace = ul.descend(problem, ul.BM(4), step_size=0.05, iterations=10, record_at=[0, 1, 9, 10])
     shorter = ul.descend(problem, ul.BM(4), step_size=0.05, iterations=9)
-    assert trace.iteration.tolist() == [1, 2, 10]
+    assert trace.iteration.tolist() == [0, 1, 9, 10]
+    assert (trace.objective[3], *trace.spectra[3]) == (trace.final_objective, *trace.singular_values)
     assert trace.objective[2] == pytest.approx(float(shorter.final_objective))
     assert trace.spectra[2] == pytest.approx(shorter.singular_values)
     after = ul.descend(problem, ul.BM(4), step_size=0.05, iterations=10)
@@ -82,8 +83,8 @@ def test_records_are_taken_before_the_update(planted):
 def test_the_default_grid_is_logarithmic_with_both_ends(planted):
     problem, _ = planted
     grid = ul.descend(problem, ul.BM(2), step_size=0.01, iterations=1000).iteration
-    assert grid[0] == 1
-    assert grid[-1] == 1000
+    assert grid[0] == 0
+    assert grid[-1] == 999
     assert 30 <= len(grid) <= 37
     assert np.diff(np.log(grid[12:])).max() < 0.25
 
@@ -144,10 +145,10 @@ def test_a_stall_is_said_and_ends_the_run_only_when_asked(planted):
     start = {"U": np.zeros((20, 3)), "D": np.ones(3)}
     trace = ul.descend(problem, ul.UDU(3), step_size=0.1, iterations=500, start=start)
     assert trace.status == "stalled"
-    assert trace.iteration[-1] == 500
+    assert trace.iteration[-1] == 499
     trace = ul.descend(problem, ul.UDU(3), step_size=0.1, iterations=500, start=start, stop_when_stalled=True)
     assert trace.status == "stalled"
-    assert trace.iteration.tolist() == [1]
+    assert trace.iteration.tolist() == [0]
 
 
 def test_a_solved_problem_is_no_stall():
@@ -236,7 +237,7 @@ U3 = np.ones((20, 3))
         ({"record": ("rows",)}, "record is a tuple out of"),
         ({"record": "columns"}, "record is a tuple"),
         ({"record_at": [2, 1]}, "increasing"),
-        ({"record_at": [11]}, "between 1 and 10"),
+        ({"record_at": [11]}, "from 0 to 10"),
         ({"start": {"U": U3}}, "holds exactly"),
         ({"start": {"U": U3, "D": np.ones(3), "V": U3}}, "holds exactly"),
         ({"start": {"U": U3.T, "D": np.ones(3)}}, r"shape \(\*, 20, 3\); got \(3, 20\)"),

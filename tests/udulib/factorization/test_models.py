@@ -57,7 +57,7 @@ def test_udu_update_is_the_paper_s(tmp_path):
         D = np.maximum(D - eta * grad_D, 0)
 
     trace = ul.descend(
-        problem, ul.UDU(r, alpha), step_size=eta, iterations=40, start={"U": U0, "D": D0}, record_at=range(1, 41)
+        problem, ul.UDU(r, alpha), step_size=eta, iterations=40, start={"U": U0, "D": D0}, record_at=range(40)
     )
     assert trace.objective == pytest.approx(np.array(objectives), rel=1e-10)
     assert trace.factors["U"] == pytest.approx(U, abs=1e-12)

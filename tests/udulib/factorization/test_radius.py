@@ -43,7 +43,7 @@ def test_expected_shrink_is_what_a_converged_run_has_shrunk(kappa):
     problem, _ = planted(d=30, rank=3, observed=270, spectrum=SPECTRUM, seed=1)
     alpha = np.cbrt(radius.bias_strength(SPECTRUM, 1.0) / kappa)
     suggestion = SimpleNamespace(settings=dict(step_size=0.03 * alpha**2, init_scale=alpha, d_init=0.3 * alpha))
-    trace = run(problem, ul.UDU(rank=30, radius=alpha), suggestion, 8000, record=("shrink",), record_at=[8000])
+    trace = run(problem, ul.UDU(rank=30, radius=alpha), suggestion, 8000, record=("shrink",), record_at=[7999])
     assert trace.log_shrink[-1] == pytest.approx(radius.expected_shrink(SPECTRUM, alpha, 0.3 * alpha), rel=0.1)
 
 
@@ -62,7 +62,7 @@ def test_the_last_column_comes_back_when_expected():
     wait = radius.expected_wait(np.array(SPECTRUM), alpha, delta * alpha, step, share=0.3)
     settings = SimpleNamespace(settings=dict(step_size=step, init_scale=0.1 * alpha, d_init=delta * alpha))
     trace = run(
-        problem, ul.UDU(rank=30, radius=alpha), settings, 16_000, record_at=np.geomspace(300, 16_000, 60, dtype=int)
+        problem, ul.UDU(rank=30, radius=alpha), settings, 16_000, record_at=np.geomspace(300, 16_000, 60, dtype=int) - 1
     )
     back = ul.numerical_rank(trace.spectra, rtol=0.03) >= 3  # (4, T)
     assert back.any(axis=-1).all()
@@ -84,7 +84,7 @@ def test_largest_step_parts_rest_from_oscillation():
     alpha, density = 0.7, radius.estimated_spectrum(problem)[2]
     steps = radius.largest_step((1.0, 1.0), alpha, density) * np.array([0.5, 4.0])
     settings = SimpleNamespace(settings=dict(step_size=steps, init_scale=alpha, d_init=alpha))
-    trace = run(problem, ul.UDU(rank=10, radius=alpha), settings, 2000, record_at=range(1000, 2001))
+    trace = run(problem, ul.UDU(rank=10, radius=alpha), settings, 2000, record_at=range(999, 2000))
     small, large = np.diff(trace.objective, axis=-1) > 1e-14
     assert small.sum() == 0 and large.sum() > 10
 
