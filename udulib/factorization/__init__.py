@@ -15,7 +15,7 @@
 from udulib.factorization.descent import descend
 from udulib.factorization.live_columns import LiveColumns, live_columns
 from udulib.factorization.models import BM, UDU, UDV, UV, Model
-from udulib.factorization.radius import suggest_radius
+from udulib.factorization.radius import IndefiniteWarning, suggest_radius
 from udulib.factorization.spectra import effective_rank, numerical_rank, singular_values
 from udulib.factorization.stopping import Plateau, rank_plateau
 from udulib.factorization.trace import Trace
@@ -25,6 +25,7 @@ __all__ = [
     "UDU",
     "UDV",
     "UV",
+    "IndefiniteWarning",
     "LiveColumns",
     "Model",
     "Plateau",

@@ -100,6 +100,8 @@ class Model:
 class BM(Model):
     r"""Burer-Monteiro: :math:`\min_U \tfrac12\|\mathcal A(U U^\top) - b\|^2` over :math:`U \in \mathbb R^{d \times r}`.
 
+    X is positive semidefinite: data of a matrix with negative eigenvalues cannot be fitted (take UV for those).
+
     The step is :math:`U \leftarrow U - 2\eta\,\nabla f(UU^\top)\,U` (paper, equations 2 and 3). For complex problems
     :math:`\top` is the conjugate transpose.
 
@@ -163,6 +165,8 @@ class _Balls(Model):
 @dataclass(frozen=True)
 class UDU(_Balls):
     r"""U in a ball, D free: :math:`X = U D U^\top` with :math:`\|U\|_F \le \alpha` and diagonal :math:`D \ge 0`.
+
+    X is positive semidefinite: data of a matrix with negative eigenvalues cannot be fitted (take UDV for those).
 
     The problem is :math:`\min_{U, D} \tfrac12\|\mathcal A(U D U^\top) - b\|^2` over that set, and the step (paper,
     equations 4 and 5) is :math:`U \leftarrow \Pi_\alpha(U - 2\eta\,G U D)`,

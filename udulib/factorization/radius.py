@@ -15,6 +15,7 @@ Too small, and the other columns keep a visible tail; too large, and the columns
 so far that they take very long to come back.
 """
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +29,7 @@ STRENGTH = 8.5  # the kappa aimed at: exp(-2 K) is then 1e-62 at the end, and th
 SHARE_OF_LIMIT = 0.5  # step size, as a share of the largest stable one
 START = 0.1  # norm of the starting U over the radius
 UNSEEN = 0.15  # share of the energy above which singular values below the edge are counted too
+BEYOND_SAMPLING = 1.5  # times the edge, below which an eigenvalue is taken for negative
 FLIPS = 5
 DENSE_UP_TO = 250_000  # entries of X up to which the zero-filled matrix is formed
 
@@ -180,6 +182,10 @@ def _checked(singular_values):
     return s
 
 
+class IndefiniteWarning(UserWarning):
+    """The data speak of a matrix with negative eigenvalues, which X = U diag(D) Uᵀ with D ≥ 0 cannot have."""
+
+
 @dataclass(frozen=True)
 class Suggestion:
     r"""Settings read off the data; see :func:`suggest_radius`.
@@ -230,6 +236,12 @@ def suggest_radius(problem, strength=STRENGTH, seed=0):
     -------
     Suggestion
 
+    Warns
+    -----
+    IndefiniteWarning
+        A symmetric problem whose entries have an eigenvalue below zero that sampling does not explain: UDU and
+        Burer-Monteiro make positive semidefinite matrices only.
+
     Raises
     ------
     InputError
@@ -246,6 +258,8 @@ def suggest_radius(problem, strength=STRENGTH, seed=0):
     """
     strength = float(positive_array("strength", strength))
     spectrum, edge, density = estimated_spectrum(problem, seed=seed)
+    if problem.symmetric:
+        _warn_of_negative_values(problem, edge)
     alpha = (np.sqrt(len(spectrum)) * spectrum.sum() / strength) ** (1 / 3)
     step = SHARE_OF_LIMIT * float(largest_step(spectrum, alpha, density, d_init=alpha))
     wider = 1.0 if problem.symmetric else 2.0
@@ -296,8 +310,10 @@ def estimated_spectrum(problem, seed=0):
     energy = np.sqrt(np.mean(b**2) * d * c)  # the Frobenius norm of X
     rng = np.random.default_rng([whole_number("seed", seed, 0), *b"signs"])
     flips = [_top_values(problem, b * rng.choice([-1.0, 1.0], len(b)))[0] for _ in range(FLIPS)]
-    edge = max(flips) / share * np.sqrt(1 - share)
     seen = _top_values(problem, b) / share
+    edge = max(max(flips) / share * np.sqrt(1 - share), np.finfo(float).eps * max(d, c) * seen[0])
+    if share < 1:
+        edge = max(edge, float(np.abs(b).max()))  # what a single missing entry may make
     seen = seen[: max(1, int(np.sum(seen > edge)))]
     spectrum = (seen + np.sqrt(np.maximum(seen**2 - edge**2, 0.0))) / 2  # s = sigma + edge^2 / (4 sigma), solved
     missing = energy**2 - np.sum(spectrum**2)
@@ -311,14 +327,33 @@ def estimated_spectrum(problem, seed=0):
     return spectrum, float(edge), float(fullest)
 
 
+def _warn_of_negative_values(problem, edge):
+    d, c = problem.shape
+    if d * c > DENSE_UP_TO:
+        return
+    lowest = np.linalg.eigvalsh(_filled(problem, problem.b.numpy()))[0] * d * c / problem.b.shape[0]
+    if lowest < -BEYOND_SAMPLING * edge:
+        warnings.warn(
+            f"the known entries have an eigenvalue of about {lowest:.2g}, below what sampling makes by itself "
+            f"({-edge:.2g}): X seems to have negative eigenvalues, and symmetric models cannot; give the problem with "
+            "symmetric=False to UV or UDV",
+            IndefiniteWarning,
+            stacklevel=3,
+        )
+
+
+def _filled(problem, values):
+    """The entries with zeros between them, symmetrised where the problem is."""
+    filled = np.zeros(problem.shape)
+    filled[problem.rows.numpy(), problem.cols.numpy()] = values
+    return (filled + filled.T) / 2 if problem.symmetric else filled
+
+
 def _top_values(problem, values):
     """Largest singular values of the entries, zero-filled (symmetrised where the problem is)."""
     d, c = problem.shape
     if d * c <= DENSE_UP_TO:
-        filled = np.zeros((d, c))
-        filled[problem.rows.numpy(), problem.cols.numpy()] = values
-        filled = (filled + filled.T) / 2 if problem.symmetric else filled
-        return np.linalg.svd(filled, compute_uv=False)
+        return np.linalg.svd(_filled(problem, values), compute_uv=False)
     at = torch.stack([problem.rows, problem.cols])
     filled = torch.sparse_coo_tensor(at, torch.from_numpy(values), (d, c), check_invariants=True)
     filled = ((filled + filled.T) / 2 if problem.symmetric else filled).coalesce()

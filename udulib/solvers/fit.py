@@ -19,10 +19,14 @@ class Fit:
         ``"U"`` (d, r) and ``"V"`` (c, r).
     objective : array, shape (sweeps,)
         :math:`\tfrac12\|\mathcal A(X) - b\|^2` after each sweep, without the penalty.
+    converged : bool or None
+        Whether the method stopped because nothing moved any more, and not because its sweeps were used up. None where
+        it has no such test: it does as many as it is told.
     """
 
     factors: dict
     objective: np.ndarray = field(repr=False)
+    converged: bool | None = None
 
     @property
     def rank(self):

@@ -74,7 +74,7 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
     V = generator("als", seed).standard_normal((c, rank)) / np.sqrt(c) if start is None else np.asarray(start, float)
     if V.shape != (c, rank):
         raise InputError(f"start is V, of shape {(c, rank)}; got {V.shape}")
-    objective = []
+    objective, converged = [], False
     for _ in range(whole_number("sweeps", sweeps, 1)):
         U = by_row.solve(V, ridge, weighted)
         V = by_col.solve(U, ridge, weighted)
@@ -83,10 +83,11 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
         objective.append(0.5 * float(misfit @ misfit))
         if watch is not None and watch(fit):
             break
-        slow = len(objective) > 1 and abs(objective[-2] - objective[-1]) < tol * objective[-2]
-        if tol and (slow or objective[-1] < EXACT * float(values @ values)):
+        slow = len(objective) > 1 and objective[-2] - objective[-1] < tol * objective[-2]
+        converged = bool(tol) and (slow or objective[-1] < EXACT * float(values @ values))
+        if converged:
             break
-    return Fit({"U": U, "V": V}, np.array(objective))
+    return Fit({"U": U, "V": V}, np.array(objective), converged)
 
 
 class _Grouped:

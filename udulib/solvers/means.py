@@ -7,6 +7,8 @@ import numpy as np
 from udulib.checks import positive_array, whole_number
 from udulib.solvers.fit import one_problem
 
+MOVED = 1e-3  # of the spread of the values: a last change of a mean that counts as none
+
 
 @dataclass(frozen=True)
 class Means:
@@ -17,11 +19,14 @@ class Means:
     overall : float
     rows : array, shape (d,)
     cols : array, shape (c,)
+    converged : bool
+        Whether the last sweep moved no mean by more than 1e-3 of the values' spread.
     """
 
     overall: float
     rows: np.ndarray = field(repr=False)
     cols: np.ndarray = field(repr=False)
+    converged: bool = True
 
     def at(self, rows, cols):
         """The sum of the three at (rows[i], cols[i])."""
@@ -63,5 +68,5 @@ def means(problem, ridge=(10.0, 5.0), sweeps=15):
     rows = np.zeros(d)
     for _ in range(whole_number("sweeps", sweeps, 1)):
         cols = np.bincount(j, values - overall - rows[i], c) / (n_cols + col_ridge)
-        rows = np.bincount(i, values - overall - cols[j], d) / (n_rows + row_ridge)
-    return Means(overall, rows, cols)
+        before, rows = rows, np.bincount(i, values - overall - cols[j], d) / (n_rows + row_ridge)
+    return Means(overall, rows, cols, bool(np.abs(rows - before).max() <= MOVED * values.std()))

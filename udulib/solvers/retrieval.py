@@ -25,10 +25,14 @@ class Retrieval:
         After how many iterations the estimates were kept.
     estimates : array of complex, shape (\*, T, n)
         The spectrum x then.
+    change : array of float, shape (\*,)
+        How far the last iteration moved x, relative to its length. The methods do as many iterations as they are told:
+        where this is not small they have not converged.
     """
 
     iteration: np.ndarray
     estimates: np.ndarray
+    change: np.ndarray
 
     @property
     def estimate(self):
@@ -95,10 +99,11 @@ def iterate(update, x, iterations):
     estimates = []
     with torch.no_grad():
         for k in range(1, iterations + 1):
-            x = update(x)
+            before, x = x, update(x)
             if k in kept:
                 estimates.append(x.numpy(force=True))
-    return Retrieval(kept, np.stack(estimates, axis=-2))
+    change = torch.linalg.vector_norm(x - before, dim=-1) / torch.linalg.vector_norm(x, dim=-1)
+    return Retrieval(kept, np.stack(estimates, axis=-2), change.numpy(force=True))
 
 
 def positive(modulus):

@@ -32,7 +32,8 @@ def soft_impute(problem, penalty, rank, sweeps=200, tol=1e-5, start=None):
     Returns
     -------
     Fit
-        Its factors are :math:`U\sqrt S` and :math:`V\sqrt S`; columns that were thresholded away are left out.
+        Its factors are :math:`U\sqrt S` and :math:`V\sqrt S`; columns that were thresholded away are left out. A small
+        penalty, or few entries, wants far more sweeps than the default: look at ``converged``.
 
     Raises
     ------
@@ -73,7 +74,8 @@ def soft_impute(problem, penalty, rank, sweeps=200, tol=1e-5, start=None):
         root = torch.sqrt(s)
         L, R = (P @ W) * root, Q * root
         objective.append(float(problem.objective(L, V=R)))
-        if torch.linalg.vector_norm(s - before) <= tol * torch.linalg.vector_norm(s):
+        converged = bool(torch.linalg.vector_norm(s - before) <= tol * torch.linalg.vector_norm(s))
+        if converged:
             break
     kept = s > 0
-    return Fit({"U": L[:, kept].numpy(), "V": R[:, kept].numpy()}, np.array(objective))
+    return Fit({"U": L[:, kept].numpy(), "V": R[:, kept].numpy()}, np.array(objective), converged)

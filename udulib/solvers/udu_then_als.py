@@ -3,14 +3,18 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from udulib.factorization.descent import descend
 from udulib.factorization.models import UDU, UDV
 from udulib.factorization.radius import suggest_radius
-from udulib.factorization.stopping import rank_plateau
+from udulib.factorization.stopping import information, rank_plateau
 from udulib.factors import decompose
+from udulib.seeds import generator
 from udulib.solvers.fit import Fit
 from udulib.solvers.least_squares import als
+
+NOTHING = 1e-16  # of the sum of squares: a misfit that is none, and asks for no further direction
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class TwoStageFit:
     Attributes
     ----------
     fit : Fit
-        The finished answer.
+        The finished answer; its rank may be larger than the one that UDU found.
     rank : int
         The rank that UDU found.
     suggestion : Suggestion
@@ -42,7 +46,10 @@ class TwoStageFit:
 def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rtol=1e-8, device="auto"):
     """UDU (or UDV) to find the rank, then least squares to finish: keep as many directions as the rank plateau has.
 
-    UDU knows the rank long before it knows the matrix; least squares is fast once it knows the rank.
+    UDU knows the rank long before it knows the matrix; least squares is fast once it knows the rank. Where singular
+    values are far apart, or a mean was not taken out, UDU sees the largest ones only: then the leading direction of
+    what is not explained joins the fit, one after the other, as long as the information criterion of
+    :func:`rank_plateau` says that it is worth its unknowns.
 
     Parameters
     ----------
@@ -63,6 +70,11 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     -------
     TwoStageFit
 
+    Warns
+    -----
+    IndefiniteWarning
+        As ``suggest_radius``: a symmetric problem whose X has negative eigenvalues.
+
     Raises
     ------
     InputError
@@ -81,12 +93,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     model = (UDU if problem.symmetric else UDV)(rank=columns, radius=suggestion.radius)
     trace = descend(problem, model, iterations=iterations, device=device, **suggestion.settings)
     found = int(rank_plateau(trace, problem, rtol).rank)
-    return TwoStageFit(
-        als(problem, found, ridge, sweeps=sweeps, start=leading_directions(trace.factors, found)),
-        found,
-        suggestion,
-        trace,
-    )
+    fit = als(problem, found, ridge, sweeps=sweeps, start=leading_directions(trace.factors, found))
+    return TwoStageFit(_grown(problem, fit, ridge, sweeps), found, suggestion, trace)
 
 
 def leading_directions(factors, rank):
@@ -112,3 +120,42 @@ def leading_directions(factors, rank):
     left, right = factors["U"] * root, factors.get("V", factors["U"]) * root
     _, s, Q = decompose(left, right)
     return Q[:, :rank] * np.sqrt(s[:rank])
+
+
+def _grown(problem, fit, ridge, sweeps):
+    """A fit with further directions, each the leading one of what the fit before leaves, while the criterion falls.
+
+    A fit that had not converged may have asked for too many: in the end the last ones must be worth their unknowns.
+    """
+
+    def refitted(start):
+        return als(problem, start.shape[1], ridge, sweeps=10 * sweeps, tol=1e-9, start=start)
+
+    def worth(one):
+        left = max(one.objective[-1], NOTHING * float(problem.b @ problem.b))
+        return float(information(left, one.rank, problem))
+
+    grown = fit
+    while grown.rank < min(problem.shape) and grown.objective[-1] > NOTHING * float(problem.b @ problem.b):
+        larger = refitted(np.column_stack([grown.factors["V"], _leading_residual(problem, grown)]))
+        if worth(larger) >= worth(grown):
+            break
+        grown = larger
+    while grown.rank > fit.rank:
+        _, s, Q = decompose(grown.factors["U"], grown.factors["V"])
+        smaller = refitted(Q[:, :-1] * np.sqrt(s[:-1]))
+        if worth(smaller) > worth(grown):
+            break
+        grown = smaller
+    return grown
+
+
+def _leading_residual(problem, fit, steps=20):
+    """The right vector of the largest singular value of what a fit leaves of the entries, by the power method."""
+    U, V = (torch.from_numpy(fit.factors[name]) for name in "UV")
+    left = problem.adjoint(problem.b - problem.measure(U, V))
+    v = torch.from_numpy(generator("residual", 0).standard_normal((problem.shape[1], 1)))
+    for _ in range(steps):
+        v = left.mH @ (left @ v)
+        v = v / torch.linalg.vector_norm(v).clamp(min=torch.finfo(v.dtype).tiny)
+    return v.numpy() * np.sqrt(float(torch.linalg.vector_norm(left @ v)))

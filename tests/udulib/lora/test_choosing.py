@@ -28,7 +28,7 @@ def test_targets(targets, names):
 
 @pytest.mark.parametrize("targets", ["x*", "k", []])
 def test_targets_that_fit_nothing_are_refused(targets):
-    with pytest.raises(InputError, match="no layer is called|names of layers"):
+    with pytest.raises(InputError, match=r"no layer is called|names of layers"):
         lora.add(model(), targets, rank=2)
 
 

@@ -1,4 +1,4 @@
-"""Modules that read a layer's weight, or save a layer: what they compute with UDV layers inside is what the layers do."""
+"""Modules that read a layer's weight, or save a layer: with UDV layers inside they compute what the layers do."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""A radius from whole-number targets: classes that are there count, and amounts are not taken for classes in silence."""
+"""A radius from whole-number targets: classes that are there count, amounts are not taken for classes in silence."""
 
 import warnings
 
