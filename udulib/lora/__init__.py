@@ -23,7 +23,7 @@ U is this module's V and the other way round. LoRA's :math:`\Delta W = (\alpha_{
 :math:`A = V^\top` and, where :math:`\alpha_{\mathrm{LoRA}} = r`, :math:`B = s\,U\,\mathrm{diag}(D)`.
 """
 
-from udulib.lora.adapt import adapted_layers, add, groups, merge, remove, unmerge
+from udulib.lora.adapt import activate, adapted_layers, add, disabled, groups, merge, remove, unmerge
 from udulib.lora.cuts import cut, restored, spectra
 from udulib.lora.files import export, load, save, write_lora
 from udulib.lora.layers import AdaptedLinear, PlainAdapter, UDVAdapter
@@ -32,9 +32,11 @@ __all__ = [
     "AdaptedLinear",
     "PlainAdapter",
     "UDVAdapter",
+    "activate",
     "adapted_layers",
     "add",
     "cut",
+    "disabled",
     "export",
     "groups",
     "load",

@@ -1,11 +1,16 @@
 """Adapters put on a model, merged into it, taken off it."""
 
+from contextlib import contextmanager
+
 import torch
 
 from udulib.checks import whole_number
 from udulib.errors import InputError
 from udulib.lora.layers import INIT_STD, AdaptedLinear, check_settings, new_adapter
 from udulib.lora.targets import check_name, checked_layer, find_targets, modules_of, put_module
+from udulib.nn.hosts import refuse_saving
+
+SAVING = "Use lora.save or lora.export for the adapter; or merge and remove it, and save the whole model"
 
 
 def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0):
@@ -16,7 +21,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     model : torch.nn.Module
     targets : str or sequence of str
         Names of layers, whole (``"encoder.layer.5.attention.self.query"``: that layer alone) or, where no part of the
-        model has this whole name, their end (``"query"``: all of them).
+        model has this whole name, their end (``"query"``: all of them); patterns (``"*.attention.*.query"``); or
+        ``"all-linear"``.
     rank : int, from 1 to the smaller side of each layer
         Columns r of U and V. The paper takes 64.
     radius : float, above 0, or None, default 1.0
@@ -24,7 +30,7 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     scaling : float, above 0, default 1.0
         The s of :math:`\Delta W`, and part of it.
     name : str, default "default"
-        Of the adapter. A model may have several; their changes add up.
+        Of the adapter. A model may have several; their changes add up, unless `activate` chooses among them.
     seed : int, default 0
         Of the start of U: Gaussian with standard deviation 0.01, as in the paper. V starts at zero.
 
@@ -43,7 +49,8 @@ def add(model, targets, rank, radius=1.0, scaling=1.0, *, name="default", seed=0
     Notes
     -----
     Parameters to train besides the adapters, such as a new head, are made trainable after this call. While it has
-    adapters, ``save_pretrained`` of a transformers model refuses.
+    adapters, ``save_pretrained`` of a transformers model refuses. The factors are of at least float32, whatever the
+    base has.
 
     Source: Hou and others, arXiv 2501.16322, appendix B.7.
 
@@ -175,6 +182,57 @@ def remove(model, name="default"):
     guard(model)
 
 
+def activate(model, *names):
+    """Choose which adapters of a model count, until the next call; without a name all of them.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    *names : str
+
+    Raises
+    ------
+    InputError
+        A name that no adapter has, or an adapter that is merged into the weights.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(8, 6))
+    >>> _ = add(model, ["0"], rank=4, name="one"), add(model, ["0"], rank=4, name="two")
+    >>> activate(model, "two")
+    >>> model[0].active
+    ('two',)
+    """
+    for name in names:
+        adapted_layers(model, name)  # refuses one that is not there
+    _choose(model, names or None)
+
+
+@contextmanager
+def disabled(model):
+    """Inside the block no adapter counts, and the model is its base.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(8, 6))
+    >>> _ = add(model, ["0"], rank=4)
+    >>> x, base = torch.ones(1, 8), model[0].base
+    >>> with torch.no_grad(), disabled(model):
+    ...     bool((model(x) == base(x)).all())
+    True
+    """
+    before = {layer: adapted.active for layer, adapted in _adapted(model).items()}
+    _choose(model, ())
+    try:
+        yield
+    finally:
+        for layer, adapted in _adapted(model).items():
+            adapted.active = before.get(layer)
+
+
 def adapted_layers(model, name="default"):
     """The adapted layers of a model that carry an adapter of this name, as a dict by the layers' full names.
 
@@ -191,7 +249,7 @@ def adapted_layers(model, name="default"):
     >>> adapted_layers(model)["0"].adapters["default"]
     UDVAdapter(rank=4, radius=1, scaling=1)
     """
-    every = {layer: module for layer, module in modules_of(model).items() if isinstance(module, AdaptedLinear)}
+    every = _adapted(model)
     found = {layer: module for layer, module in every.items() if name in list(module.adapters)}  # a list: for any name
     if not found:
         there = sorted({other for module in every.values() for other in module.adapters})
@@ -236,10 +294,12 @@ def groups(model, learning_rate, factor=1.0, weight_decay=0.0, *, name="default"
 
 
 def adapters_of(model, name):
+    """The adapters of this name by the full names of their layers."""
     return {layer: adapted.adapters[name] for layer, adapted in adapted_layers(model, name).items()}
 
 
 def place(model, layer, linear, name, adapter):
+    """Hang an adapter on a layer."""
     if not isinstance(linear, AdaptedLinear):
         linear = AdaptedLinear(linear)
         put_module(model, layer, linear)
@@ -247,6 +307,7 @@ def place(model, layer, linear, name, adapter):
 
 
 def freeze(model):
+    """Have only adapters trained."""
     free = {id(p) for m in model.modules() if isinstance(m, AdaptedLinear) for p in m.adapters.parameters()}
     for parameter in model.parameters():
         if id(parameter) not in free:
@@ -254,17 +315,16 @@ def freeze(model):
 
 
 def guard(model):
-    """Refuse transformers' ``save_pretrained`` while there are adapters: what it writes is read as random weights."""
-    for module in model.modules():
-        if hasattr(type(module), "save_pretrained"):
-            if any(isinstance(part, AdaptedLinear) for part in module.modules()):
-                module.save_pretrained = _refuse_to_save
-            else:
-                vars(module).pop("save_pretrained", None)
+    """Refuse transformers' ``save_pretrained`` while there are adapters."""
+    refuse_saving(model, AdaptedLinear, SAVING)
 
 
-def _refuse_to_save(*args, **kwargs):
-    raise InputError(
-        "save_pretrained would write adapted layers under names that from_pretrained replaces by random weights. Use "
-        "lora.save or lora.export for the adapter; or merge and remove it, and save the whole model"
-    )
+def _adapted(model):
+    return {layer: module for layer, module in modules_of(model).items() if isinstance(module, AdaptedLinear)}
+
+
+def _choose(model, names):
+    for layer, adapted in _adapted(model).items():
+        if adapted.merged:
+            raise InputError(f"{', '.join(adapted.merged)} is merged into {layer} and counts there: unmerge it first")
+        adapted.active = names

@@ -2,21 +2,28 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 from udulib.checks import whole_number
 from udulib.errors import InputError
+from udulib.files import replacing
 from udulib.lora.adapt import adapted_layers, adapters_of, freeze, guard, place
 from udulib.lora.cuts import cut_factors
-from udulib.lora.layers import factors_of, new_adapter
-from udulib.lora.targets import check_name, checked_layer, find_targets, probe
+from udulib.lora.layers import AdaptedLinear, factors_of, new_adapter
+from udulib.lora.targets import check_name, checked_layer, find_targets, probe, unwrapped
+from udulib.nn.hosts import read_layers
 
 FORMAT = "udulib-udv-adapter-1"
+BESIDE = "beside the adapters: "  # before the names of what else was trained
 TAKEN = ("adapter_model.safetensors", "model.safetensors")  # names that other libraries look for
 
 
 def save(model, file, name="default"):
     """Write an adapter's factors and settings to a safetensors file, for `load`.
+
+    What else the model trains beside its adapters, such as a head, is written too, and `load` puts it back. Buffers,
+    such as running means, are not.
 
     Other libraries cannot take the file for one of theirs: for them, use `export`.
 
@@ -55,11 +62,13 @@ def save(model, file, name="default"):
         adapter = adapted.adapters[name]
         tensors |= {f"{layer}.{letter}": _plain(f) for letter, f in zip("UDV", factors_of(adapter), strict=True)}
         said[layer] = {"radius": adapter.radius, "scaling": adapter.scaling, "base": probe(adapted)}
-    save_file(tensors, file, {"format": FORMAT, "layers": json.dumps(said)})
+    tensors |= {BESIDE + place: _plain(parameter) for place, parameter in trained_beside(model).items()}
+    with replacing(file) as draft:
+        save_file(tensors, draft, {"format": FORMAT, "layers": json.dumps(said)})
 
 
 def load(model, file, name="default"):
-    """Put an adapter that `save` wrote on a model, in place.
+    """Put an adapter that `save` wrote on a model, in place, and what was trained beside it.
 
     Parameters
     ----------
@@ -98,6 +107,14 @@ def load(model, file, name="default"):
             "An ordinary LoRA adapter is loaded by peft"
         )
     check_name(name)
+    beside = {key.removeprefix(BESIDE): tensors.pop(key) for key in list(tensors) if key.startswith(BESIDE)}
+    there = dict(unwrapped(model).named_parameters())
+    for place_of, tensor in beside.items():
+        if place_of not in there or there[place_of].shape != tensor.shape:
+            raise InputError(
+                f"{place_of}, of shape {tuple(tensor.shape)}, was trained beside the adapter; the model has "
+                + (f"{tuple(there[place_of].shape)} there" if place_of in there else "no such parameter")
+            )
     layers, factors = {}, {}
     for layer, said in json.loads(metadata["layers"]).items():
         U, D, V = factors[layer] = tuple(tensors[f"{layer}.{letter}"] for letter in "UDV")
@@ -121,6 +138,9 @@ def load(model, file, name="default"):
         )
         place(model, layer, layers[layer], name, adapter)
     freeze(model)
+    for place_of, tensor in beside.items():
+        there[place_of].data.copy_(tensor)
+        there[place_of].requires_grad_(True)
     guard(model)
     return tuple(layers)
 
@@ -129,7 +149,8 @@ def export(model, folder, name="default", *, rank=None, energy=None):
     r"""Write an ordinary LoRA adapter, which ``peft.PeftModel.from_pretrained(base, folder)`` loads without udulib.
 
     :math:`A = V^\top` and :math:`B = s\,U\,\mathrm{diag}(D)`, optionally cut as by `cut`, each layer with
-    a rank of its own. The model itself stays as it is.
+    a rank of its own. The model itself stays as it is. What was trained beside the adapters is not in the file: a
+    warning names it.
 
     Parameters
     ----------
@@ -150,7 +171,8 @@ def export(model, folder, name="default", *, rank=None, energy=None):
     Raises
     ------
     InputError
-        No such adapter, or bad input.
+        No such adapter; bad input; or a layer whose parent reads its weight without calling it, so that the adapter
+        would be ignored where peft has loaded it: attention's output projection, an encoder layer's linear layers.
 
     Examples
     --------
@@ -167,13 +189,18 @@ def export(model, folder, name="default", *, rank=None, energy=None):
         whole_number("rank", rank, 1)
     if rank is not None and energy is not None:
         raise InputError(f"rank or energy is wanted, not both; got rank={rank!r}, energy={energy!r}")
+    check_called(unwrapped(model), adapters_of(model, name))
+    if beside := trained_beside(model):
+        warnings.warn(
+            f"{', '.join(beside)} was trained beside the adapter and is not in {folder}: save it yourself", stacklevel=2
+        )
     pairs = {}
     for layer, adapter in adapters_of(model, name).items():
         cuts = rank is not None or energy is not None
         U, D, V = cut_factors(adapter, rank, energy, "product") if cuts else factors_of(adapter)
         dtype = adapter.V.dtype
         pairs[layer] = V.T.to(dtype), (adapter.scaling * U * D).to(dtype)  # A (r, in), B (out, r)
-    write_lora(pairs, folder, base=getattr(getattr(model, "config", None), "name_or_path", None))
+    write_lora(pairs, folder, base=getattr(getattr(unwrapped(model), "config", None), "name_or_path", None))
     return {layer: len(A) for layer, (A, _) in pairs.items()}
 
 
@@ -222,6 +249,24 @@ def write_lora(pairs, folder, base=None):
     }
     save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def trained_beside(model):
+    """Trainable parameters of a model that belong to no adapter, by their names."""
+    of_adapters = {id(p) for m in model.modules() if isinstance(m, AdaptedLinear) for p in m.adapters.parameters()}
+    named = unwrapped(model).named_parameters()
+    return {name: p for name, p in named if p.requires_grad and id(p) not in of_adapters}
+
+
+def check_called(model, layers):
+    """Refuse layers whose parents read their weights: a plain model of peft would not see their adapters."""
+    for layer, when in read_layers(model).items():
+        if layer in layers:
+            raise InputError(
+                f"the module around {layer} reads its weight {when} instead of calling it, so that an ordinary LoRA "
+                "adapter there is ignored without a word. Leave this layer out; or merge and remove the adapter, and "
+                "save the whole model"
+            )
 
 
 def _plain(tensor):

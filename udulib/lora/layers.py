@@ -18,8 +18,9 @@ class Change:
     """What both kinds of adapter do with their factors."""
 
     def forward(self, x):
-        """The change of the output, for x of shape (\\*, in)."""
-        return F.linear(x @ self.V, self.U * (self.scaling * self.D))  # (*, out)
+        """The change of the output, for x of shape (\\*, in), in the precision of x."""
+        wide = x.to(torch.promote_types(x.dtype, self.V.dtype))
+        return F.linear(wide @ self.V.to(wide.dtype), (self.U * (self.scaling * self.D)).to(wide.dtype)).to(x.dtype)
 
     def delta(self):
         """The change of the weight, (out, in)."""
@@ -73,7 +74,9 @@ class AdaptedLinear(nn.Module):
     base : torch.nn.Linear
         The layer itself; while adapters are merged its weight holds their changes.
     adapters : torch.nn.ModuleDict
-        By name. All of them count.
+        By name.
+    active : None or tuple of str
+        The adapters that count; None means all of them. See `activate`.
     merged : tuple of str
     """
 
@@ -81,21 +84,23 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base = base
         self.adapters = nn.ModuleDict()
-        self.merged = ()
+        self.active, self.merged = None, ()
         self.register_buffer("original", None, persistent=False)  # the weight without its adapters, while merged
         self.train(base.training)
 
     def forward(self, x):
         y = self.base(x)
-        for name, adapter in self.adapters.items():
-            if name not in self.merged:
-                y = y + adapter(x)
+        for adapter in self._beside():
+            y = y + adapter(x).to(y.dtype)
         return y
 
     @property
     def weight(self):
         """The adapted weight, (out, in): for modules that read it themselves, as ``nn.MultiheadAttention`` does."""
-        return self.base.weight + sum(a.delta() for name, a in self.adapters.items() if name not in self.merged)
+        weight = self.base.weight
+        return (
+            weight + sum(adapter.delta() for adapter in self._beside()).to(weight.dtype) if self._beside() else weight
+        )
 
     @property
     def bias(self):
@@ -108,6 +113,11 @@ class AdaptedLinear(nn.Module):
     @property
     def out_features(self):
         return self.base.out_features
+
+    def _beside(self):
+        """The adapters that count and are not in the weight already."""
+        counted = self.adapters if self.active is None else self.active
+        return [adapter for name, adapter in self.adapters.items() if name in counted and name not in self.merged]
 
     @torch.no_grad()
     def set_merged(self, names):
@@ -136,7 +146,8 @@ class AdaptedLinear(nn.Module):
 
 
 def kind_of(layer):
-    return {"device": layer.weight.device, "dtype": layer.weight.dtype}
+    """Device and dtype of the factors: of at least float32, since half a precision loses the small steps of D."""
+    return {"device": layer.weight.device, "dtype": torch.promote_types(layer.weight.dtype, torch.float32)}
 
 
 def new_adapter(layer, rank, radius, scaling):

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from udulib.errors import InputError
-from udulib.lora.files import write_lora
+from udulib.lora.files import check_called, write_lora
 from udulib.lora.layers import INIT_STD, check_settings
+from udulib.lora.targets import find_targets
+from udulib.nn.hosts import read_layers, unfuse
 
 TESTED = ("0.21.2",)
 
@@ -115,8 +117,8 @@ def wrap(model, targets, rank, radius=1.0, scaling=1.0, task_type=None):
     ----------
     model : torch.nn.Module
         Changed in place, as peft does.
-    targets : sequence of str
-        As in peft's ``target_modules``.
+    targets : str or sequence of str
+        As in `udulib.lora.add`.
     rank, radius, scaling
         As in `udulib.lora.add`; the start is the same, from PyTorch's global generator.
     task_type : str, optional
@@ -129,7 +131,7 @@ def wrap(model, targets, rank, radius=1.0, scaling=1.0, task_type=None):
     Raises
     ------
     InputError
-        Bad input.
+        Bad input, or a target whose parent reads its weight without calling it (attention's output projection).
 
     Examples
     --------
@@ -139,9 +141,12 @@ def wrap(model, targets, rank, radius=1.0, scaling=1.0, task_type=None):
     (60, 128)
     """
     check_settings(rank, radius, scaling)
-    config = peft.LoraConfig(r=rank, lora_alpha=rank * scaling, target_modules=list(targets), task_type=task_type)
+    layers, read = find_targets(model, targets), read_layers(model)
+    check_called(model, [layer for layer in layers if read.get(layer) == "always"])
+    config = peft.LoraConfig(r=rank, lora_alpha=rank * scaling, target_modules=layers, task_type=task_type)
     config._register_custom_module({nn.Linear: UDVLoraLinear})
     wrapped = peft.get_peft_model(model, config)
+    unfuse(model, UDVLoraLinear)
     for layer in _layers(wrapped).values():
         layer.radius = float(radius)
     return wrapped
@@ -175,6 +180,7 @@ def export(model, folder):
     pairs = {
         layer.removeprefix("base_model.model."): (m.V, m.U * (m.D * m.scaling[m.name])) for layer, m in layers.items()
     }
+    check_called(model.get_base_model(), pairs)
     write_lora(pairs, folder, base=getattr(getattr(model, "config", None), "name_or_path", None))
 
 

@@ -1,6 +1,7 @@
 """Which layers of a model are meant, and where they hang."""
 
 import difflib
+import fnmatch
 from collections import Counter
 from collections.abc import Iterable
 
@@ -10,15 +11,19 @@ from torch import nn
 from udulib.errors import InputError
 from udulib.lora.layers import AdaptedLinear
 
+ALL = "all-linear"
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
 
 def find_targets(model, targets):
+    """The full names of the layers that ``targets`` mean."""
     places = _places(model)
     names = [targets] if isinstance(targets, str) or not isinstance(targets, Iterable) else list(targets)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise InputError(f"targets are names of layers, or their ends; got {targets!r}")
     found = {}
     for target in names:
-        fits = [target] if target in places else [place for place in places if place.endswith(f".{target}")]
+        fits = _fitting(target, places)
         if not fits:
             linear = (place for place, module in places.items() if isinstance(module, nn.Linear | AdaptedLinear))
             ends = sorted({place.rpartition(".")[2] for place in linear})
@@ -31,10 +36,30 @@ def find_targets(model, targets):
     return list(found)
 
 
+def unwrapped(model):
+    """The model itself, without what torch.compile and data parallelism put around it."""
+    while isinstance(model, WRAPPERS) or hasattr(model, "_orig_mod"):
+        model = model.module if isinstance(model, WRAPPERS) else model._orig_mod
+    return model
+
+
 def modules_of(model):
+    """All modules of a model by their names in it, without wrappers around it."""
     if not isinstance(model, nn.Module):
         raise InputError(f"a torch.nn.Module was wanted; got {type(model).__name__}")
-    return dict(model.named_modules())
+    return dict(unwrapped(model).named_modules())
+
+
+def _fitting(target, places):
+    """The layers that a target names: one, those of an end, those of a pattern, or all linear ones."""
+    if target in places:
+        return [target]
+    linear = [place for place, module in places.items() if isinstance(module, nn.Linear | AdaptedLinear)]
+    if target == ALL:
+        return linear
+    if set(target) & set("*?["):
+        return [place for place in linear if fnmatch.fnmatchcase(place, target)]
+    return [place for place in places if place.endswith(f".{target}")]
 
 
 def _places(model):
@@ -45,8 +70,9 @@ def _places(model):
 
 
 def put_module(model, layer, module):
+    """Hang a module where a layer was."""
     parent, _, last = layer.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
+    setattr(unwrapped(model).get_submodule(parent), last, module)
 
 
 def probe(layer):
@@ -68,7 +94,7 @@ def check_name(name):
 
 def checked_layer(model, layer, rank, name):
     """The linear layer of this name, if an adapter of this rank and name can go there."""
-    linear = model.get_submodule(layer)
+    linear = unwrapped(model).get_submodule(layer)
     if isinstance(linear, AdaptedLinear):
         if name in linear.adapters:
             raise InputError(f"{layer} has an adapter {name!r} already; give this one another name, or remove that one")

@@ -23,7 +23,7 @@ Letters: ``in_features`` is d, ``out_features`` is c, ``hidden`` is m, ``radius`
 from udulib.nn.convert import convert
 from udulib.nn.diagnosis import Diagnosis, diagnose
 from udulib.nn.layer import VARIANTS, UDVFactors, UDVLinear
-from udulib.nn.projection import CollapseWarning, Projection, attach, feasible, project_, udv_modules
+from udulib.nn.projection import CollapseWarning, PrecisionWarning, Projection, attach, feasible, project_, udv_modules
 from udulib.nn.retraction import retraction_experiment
 from udulib.nn.suggested_radius import radius_of, suggest_radius
 
@@ -31,6 +31,7 @@ __all__ = [
     "VARIANTS",
     "CollapseWarning",
     "Diagnosis",
+    "PrecisionWarning",
     "Projection",
     "UDVFactors",
     "UDVLinear",

@@ -5,16 +5,22 @@ from torch import nn
 
 from udulib.checks import instance
 from udulib.errors import InputError
+from udulib.nn.hosts import refuse_saving, unfuse
 from udulib.nn.layer import UDVLinear
 
 STARTS = ("paper", "svd")
+SAVING = (
+    "Save model.state_dict(), and load it into a model converted alike; or put what udulib.compress.compress gives in "
+    "the place of the UDV layers, and save that"
+)
 
 
 def convert(model, hidden, start="paper", skip=(), **settings):
     r"""Replace the linear layers of a model by UDV layers, in place.
 
     Only plain ``nn.Linear`` layers whose weight is trainable are replaced; biases (the parameters themselves), devices
-    and dtypes are kept. Make the optimizer afterwards.
+    and dtypes are kept. Make the optimizer afterwards. While it has UDV layers, ``save_pretrained`` of a transformers
+    model refuses: what it would write is read back as random weights.
 
     Parameters
     ----------
@@ -65,6 +71,9 @@ def convert(model, hidden, start="paper", skip=(), **settings):
         return new[id(model)]
     for name, module in chosen.items():
         model.set_submodule(name, new[id(module)])
+    if any(layer.activation is not None for layer in new.values()):
+        unfuse(model, UDVLinear)  # such a layer has no weight to read
+    refuse_saving(model, UDVLinear, SAVING)
     return model
 
 

@@ -116,7 +116,7 @@ class UDVLinear(UDVFactors):
     >>> import torch
     >>> layer = UDVLinear(8, 3, hidden=5, generator=torch.Generator().manual_seed(0))
     >>> x = torch.ones(2, 8)
-    >>> bool(torch.allclose(layer(x), x @ layer.weight().T, atol=1e-6))
+    >>> bool(torch.allclose(layer(x), x @ layer.weight.T, atol=1e-6))
     True
     >>> UDVLinear(8, 3, hidden=5, **VARIANTS["UDV-v1"])
     UDVLinear(8, 3, hidden=5, radius=1, nonnegative=True, ball='columns')
@@ -164,8 +164,13 @@ class UDVLinear(UDVFactors):
             inner = F.relu(inner)
         return F.linear(inner, self.V, self.bias)  # (*, out)
 
+    @property
     def weight(self):
-        r"""The one matrix :math:`V\,\mathrm{diag}(D)\,U^\top`, shape (out, in), that the layer equals without ReLU."""
+        r"""The one matrix :math:`V\,\mathrm{diag}(D)\,U^\top`, shape (out, in), that the layer equals without ReLU.
+
+        Modules that read the weight of a layer instead of calling it, as ``nn.TransformerEncoderLayer`` does in eval
+        mode, so get the right one.
+        """
         if self.activation is not None:
             raise InputError("a layer with an activation equals no single matrix; use its factors U, D and V")
         return (self.V * self.D) @ self.U.T

@@ -20,6 +20,10 @@ class CollapseWarning(UserWarning):
     """The learning rate is so large that the projection kills neurons."""
 
 
+class PrecisionWarning(UserWarning):
+    """Factors are of so few digits that small steps are lost."""
+
+
 class Projection:
     """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
 
@@ -28,7 +32,7 @@ class Projection:
         self._steps = 0
         self._shrinks = []  # what the balls multiplied by, since the last look
         self._warned = False
-        self._handle = optimizer.register_step_post_hook(self._after_step)
+        self._handle = _registered(optimizer, self._after_step)
 
     def _after_step(self, optimizer, *_):
         shrinks = project_(self.modules)
@@ -112,6 +116,7 @@ def attach(optimizer, model):
         for letter in "UDV":
             _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
     _check_shared(found)
+    _check_precision(found)
     if optimizer in _attached:
         _attached[optimizer].remove()
     _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
@@ -184,6 +189,28 @@ def _plain(module):
     return getattr(type(module), "project_", None) is UDVFactors.project_
 
 
+def _registered(optimizer, hook):
+    try:
+        return optimizer.register_step_post_hook(hook)
+    except AttributeError:
+        raise InputError(
+            f"{type(optimizer).__name__} wraps an optimizer and cannot take a hook: call attach on the optimizer "
+            "itself, before the framework wraps it (or on what it keeps as its .optimizer)"
+        ) from None
+
+
+def _check_precision(modules):
+    half = [name for name, module in modules.items() if torch.finfo(module.D.dtype).bits < 32]
+    if half:
+        dtype = modules[half[0]].D.dtype
+        warnings.warn(
+            f"the factors of {', '.join(half)} are {dtype}: an entry of D near one cannot move by less than "
+            f"{torch.finfo(dtype).eps:.0e}. Keep UDV layers in float32 (under torch.autocast, say)",
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
 def _check_shared(modules):
     balls = {}  # of each matrix
     for name, module in modules.items():
@@ -208,5 +235,6 @@ def _check_factor(name, factor, owned):
         raise InputError(f"{name} is frozen; the projection would change it: call requires_grad_(True) on all factors")
     if id(factor) not in owned:
         raise InputError(
-            f"the optimizer does not own {name}; make it from model.parameters() after all layers are in place"
+            f"the optimizer does not own {name}; make it from model.parameters() after all layers are in place, or, "
+            "where several optimizers share the factors, call udulib.nn.project_(model) after their steps instead"
         )

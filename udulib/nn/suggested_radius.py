@@ -1,5 +1,7 @@
 """A radius for a layer, from the map that it is to learn."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
@@ -56,7 +58,7 @@ def suggest_radius(inputs, targets, iterations=20):
     inputs : tensor or array, shape (n, d)
         As the layer will see them.
     targets : tensor or array, shape (n,) or (n, c)
-        Real numbers; or classes, integers of shape (n,) counted from zero.
+        Real numbers; or classes, integers of shape (n,) counted from zero. Those that are present count.
     iterations : int, default 20
 
     Returns
@@ -87,8 +89,17 @@ def suggest_radius(inputs, targets, iterations=20):
             "targets are numbers of shape (n,) or (n, c), or classes from 0 of shape (n,), for inputs (n, d); "
             f"got {tuple(y.shape)} for {tuple(x.shape)}" + (f" and a smallest class of {y.min():g}" if classes else "")
         )
-    y = y.long() if classes else y.float().reshape(len(y), -1)
-    weight = torch.zeros(int(y.max()) + 1 if classes else y.shape[1], x.shape[1], requires_grad=True)  # (c, d)
+    if classes:
+        present, y = torch.unique(y, return_inverse=True)
+        if len(present) > len(y) / 2:
+            warnings.warn(
+                f"targets are whole numbers and so taken for classes, {len(present)} of them for {len(y)} inputs; if "
+                "they are amounts, pass them as floats",
+                stacklevel=2,
+            )
+    else:
+        y = y.float().reshape(len(y), -1)
+    weight = torch.zeros(len(present) if classes else y.shape[1], x.shape[1], requires_grad=True)  # (c, d)
     optimizer = torch.optim.LBFGS([weight], max_iter=iterations, line_search_fn="strong_wolfe")
     loss = F.cross_entropy if classes else F.mse_loss
 

@@ -539,7 +539,7 @@ def test_convert_from_svd_to_fewer_neurons_is_the_best_approximation():
     linear = nn.Linear(8, 6, bias=False, dtype=torch.float64)
     layer = convert(linear, hidden=2, start="svd")
     values = torch.linalg.svdvals(linear.weight)
-    assert (layer.weight() - linear.weight).norm().item() == pytest.approx(values[2:].norm().item())
+    assert (layer.weight - linear.weight).norm().item() == pytest.approx(values[2:].norm().item())
 
 
 def test_a_layer_in_two_places_is_converted_once():
@@ -602,10 +602,10 @@ def test_retraction_is_feasible_without_projection_and_another_method(variant):
         for _ in range(10):
             optimizer.step(closure(layer, optimizer, x, y))
             assert feasible(layer)
-    assert not torch.allclose(layers[0].weight(), layers[1].weight(), rtol=1e-2)
+    assert not torch.allclose(layers[0].weight, layers[1].weight, rtol=1e-2)
     twin = copy.deepcopy(layers[1])
     twin.load_state_dict(layers[1].state_dict())
-    torch.testing.assert_close(twin.weight(), layers[1].weight())
+    torch.testing.assert_close(twin.weight, layers[1].weight)
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -646,7 +646,7 @@ def test_forward_refuses_what_is_no_tensor(x):
 
 def test_weight_of_a_relu_layer_is_refused():
     with pytest.raises(InputError, match="no single matrix"):
-        UDVLinear(4, 2, hidden=3, activation="relu").weight()
+        _ = UDVLinear(4, 2, hidden=3, activation="relu").weight
 
 
 def test_attach_refuses():
