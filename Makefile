@@ -10,7 +10,7 @@ PYTHON ?= python3
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 INSTALLED := $(VENV)/installed
 SECONDS_SINCE = echo "== $(1): $$(( $$(date +%s) - $$start )) s"
 
@@ -22,7 +22,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow lint check pair publish tune data bench publish-bench figure serve lock clean help
+.PHONY: book run test test-slow lint check pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -69,9 +69,17 @@ figure: $(INSTALLED)  ## draw the README's figure from a run
 serve: $(INSTALLED)  ## show the book at http://127.0.0.1:8000
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
-lock: $(INSTALLED)  ## write constraints.txt from what is installed
-	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton' | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -f; } > constraints.part
+lock: $(INSTALLED)  ## write constraints.txt from what is installed, and requirements.lock: the same with hashes
+	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton\|^cuda' | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -f; } > constraints.part
 	@mv constraints.part constraints.txt
+	@$(PY) -m tools.lock
+
+audit: $(INSTALLED)  ## are weaknesses known of what is locked? (asks the network)
+	@$(PY) -m venv _build/audit && _build/audit/bin/python -m pip install --quiet pip-audit
+	@_build/audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+dist: $(INSTALLED)  ## what a release consists of, in dist/: sdist, wheel, and the list of all dependencies (SBOM, CycloneDX)
+	@$(PY) -m tools.dist
 
 clean:  ## remove what was built; the environment and the data stay
 	rm -rf _build dist .pytest_cache .ruff_cache .hypothesis
@@ -79,15 +87,15 @@ clean:  ## remove what was built; the environment and the data stay
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-# torch first, so that nothing pulls in a second one; then the rest, and udulib itself from this folder.
-# An environment whose making was killed is made anew.
-$(INSTALLED): pyproject.toml constraints.txt
+# What is locked first, each file of it checked by its hash; then torch, which finds all that it needs there but the CUDA
+# packages of its GPU builds; last udulib itself from this folder. An environment whose making was killed is made anew.
+$(INSTALLED): pyproject.toml constraints.txt requirements.lock
 	@start=$$(date +%s); echo "== environment in $(VENV)"; \
 	if test -e $(VENV)/installing; then rm -rf $(VENV); fi; \
 	mkdir -p $(VENV) && touch $(VENV)/installing && { \
 	  { test -x $(PY) || $(PYTHON) -m venv $(VENV); } && \
-	  $(PIP) --no-deps $(TORCH_INDEX) torch && \
-	  $(PIP) hatchling && \
-	  $(PIP) --no-build-isolation -e ".[companion,fast,lora,cluster,book,test]"; \
+	  $(PIP) --no-deps --require-hashes -r requirements.lock && \
+	  $(PIP) -c constraints.txt $(TORCH_INDEX) torch && \
+	  $(PIP) --no-deps --no-build-isolation -e .; \
 	} || { rm -f $(VENV)/installing; exit 1; }; \
 	touch $@ && rm $(VENV)/installing && $(call SECONDS_SINCE,environment)

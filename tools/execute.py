@@ -26,8 +26,12 @@ def sockets():
 
 
 def read_source(tree, name):
-    """The notebook that the source spells, without outputs. Cells have ids by place, so that runs can be compared."""
-    notebook = jupytext.read(tree.source(name))
+    """The notebook that the source spells, without outputs. Cells have ids by place, so that runs can be compared.
+
+    A comment is a comment: jupytext would make a command of one like ``# rm is the residual mean``.
+    """
+    how = {"extension": ".py", "format_name": "percent", "comment_magics": False}
+    notebook = jupytext.read(tree.source(name), fmt=how)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for index, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{index:03d}"
@@ -54,6 +58,18 @@ def progress(name, count):
             print(f"  {name}  cell {cell_index + 1}/{count}  {time.monotonic() - start:.0f} s", flush=True)
 
     return report
+
+
+def check_whole(notebook, name):
+    """Refuse a run that ended before its end: papermill takes sys.exit() for a success and leaves out what follows."""
+    cells = [(place, cell) for place, cell in enumerate(notebook.cells, 1) if cell.cell_type == "code"]
+    for place, cell in cells:
+        errors = [output.ename for output in cell.outputs if output.output_type == "error"]
+        if errors and "raises-exception" not in cell.metadata.get("tags", []):
+            raise ToolError(f"{name} ended at cell {place} with {errors[0]}: a notebook runs to its last cell")
+    left = [place for place, cell in cells if cell.source.strip() and cell.execution_count is None]
+    if left:
+        raise ToolError(f"{name} did not run cell {left[0]}: a notebook runs to its last cell")
 
 
 def read_records(folder, name):
@@ -86,7 +102,7 @@ def execute(tree, name, size, device):
         notebook = read_source(tree, name)
         check_parameters(notebook, name, parameters)
         with sockets() as config:
-            papermill.execute_notebook(
+            executed = papermill.execute_notebook(
                 notebook,
                 output,
                 parameters,
@@ -97,10 +113,13 @@ def execute(tree, name, size, device):
                 config=config,
                 coalesce_streams=True,  # a busy machine sends what a cell prints in several parts
             )
+        check_whole(executed, name)
         made = provenance.gather(tree, name, size, device, time.monotonic() - start)
         store.put(tree, name, size, output, run_key, made, read_records(work / "records", name))
-    except ToolError:
-        raise
+    except ToolError as error:
+        if not output.exists():
+            raise
+        raise ToolError(f"{error} (what it left: {store.put_failed(tree, name, size, output)})") from None
     except Exception as error:  # whatever ended the run, what it left is kept for reading
         failed = store.put_failed(tree, name, size, output)
         text = (

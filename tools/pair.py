@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from tools.execute import CELL_SECONDS, progress, read_source, sockets
+from tools.execute import CELL_SECONDS, check_whole, progress, read_source, sockets
 from tools.provenance import source_hash
 from tools.tree import ToolError, arguments, main, write_whole
 
@@ -47,6 +47,7 @@ def execute(tree, name):
             coalesce_streams=True,
             **options,
         ).execute()
+    check_whole(notebook, name)
     return notebook
 
 

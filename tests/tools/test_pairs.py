@@ -4,12 +4,12 @@ import itertools
 import re
 import sys
 
-import jupytext
 import nbformat
 import pytest
 from conftest import add_notebook
 
 from tools import pair
+from tools.execute import read_source
 from tools.tree import ToolError, Tree
 
 TREE = Tree()
@@ -26,7 +26,7 @@ SPHINX = {
 
 
 def markdown(name):
-    cells = jupytext.read(TREE.source(name)).cells
+    cells = read_source(TREE, name).cells
     return [cell.source for cell in cells if cell.cell_type == "markdown"]
 
 
@@ -62,7 +62,7 @@ def test_mathematics_and_code_are_plain():
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_has_the_agreed_form(name):
     """A title, the set-up cell, the parameters with their defaults, in this order."""
-    cells = jupytext.read(TREE.source(name)).cells
+    cells = read_source(TREE, name).cells
     assert re.match(r"# \S", cells[0].source) and cells[0].cell_type == "markdown"
     tags = [tag for cell in cells for tag in cell.metadata.get("tags", [])]
     assert tags.count("setup") == tags.count("parameters") == 1 and tags.index("setup") < tags.index("parameters")

@@ -223,6 +223,54 @@ def test_a_failed_notebook_is_kept_for_reading_and_counts_for_nothing(tree, capf
         stage.stage(tree, "ci", "cpu", tree.root / "stage")
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# rm is the residual mean",
+        "# ls counts the live columns",
+        "# cat u and v are stacked",
+        "# time is measured in steps",
+        "# %time is not asked for",
+        "# !pip is not either",
+        "# cd, cp and mv are matrices",
+    ],
+)
+def test_a_comment_is_a_comment_whatever_word_it_begins_with(tree, comment):
+    edit(tree.source("01_one"), "# %%\nif folder", f"# %%\n{comment}\nx = 1\n\n# %%\nif folder")
+    cells = [cell for cell in execute.read_source(tree, "01_one").cells if cell.cell_type == "code"]
+    assert f"{comment}\nx = 1" in [cell.source for cell in cells]
+
+
+ENDS = {
+    "sys.exit()": "import sys; sys.exit()",
+    "status 0": "import sys; sys.exit(0)",
+    "no words": 'raise SystemExit("")',
+    "in a function": "def end():\n    raise SystemExit\nend()",
+    "status 3": "import sys; sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("line", ENDS.values(), ids=ENDS)
+def test_a_notebook_that_ends_itself_counts_for_nothing(tree, monkeypatch, line):
+    """papermill would call the first four a success, with the cells that follow not run."""
+    monkeypatch.setenv("UDULIB_RECORDS", "")
+    edit(tree.source("01_one"), "# %%\nif folder", f"# %%\n{line}\n\n# %%\nif folder")
+    with pytest.raises(ToolError, match=r"01_one (ended at cell 6 with SystemExit|failed).*what it left"):
+        execute.execute(tree, "01_one", "ci", "cpu")
+    assert not store.fresh(tree, "01_one", "ci", "cpu") and not tree.executed("ci", "01_one").exists()
+    assert "SystemExit" in store.failed_place(tree, "01_one", "ci").read_text()
+
+
+def test_a_cell_that_did_not_run_is_found():
+    code = nbformat.v4.new_code_cell
+    cells = [code("1", execution_count=1), code(""), nbformat.v4.new_markdown_cell("x"), code("2")]
+    with pytest.raises(ToolError, match="01_one did not run cell 4"):
+        execute.check_whole(nbformat.v4.new_notebook(cells=cells), "01_one")
+    meant = code("1 / 0", execution_count=1, metadata={"tags": ["raises-exception"]})
+    meant.outputs = [nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="", traceback=[])]
+    execute.check_whole(nbformat.v4.new_notebook(cells=[meant]), "01_one")
+
+
 SLOW = TINY.replace(
     '# %% tags=["nbval',
     """# %%

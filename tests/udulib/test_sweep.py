@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import udulib as ul
 from udulib import sweep
@@ -22,7 +21,8 @@ from udulib.sweep import content as content_of
 from udulib.sweep import executors
 from udulib.sweep.content import content, made_of
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent  # processes of their own import this file: it needs nothing of the other tests
+ROOT = HERE.parents[1]
 
 
 def normal(seed, log=None):
