@@ -35,12 +35,17 @@ class Ptychography(Problem):
     shape : tuple of two int
         Rows and columns of the object, and so of its spectrum.
     intensities : array, shape (L, w, w)
-        What the camera saw, at least zero, in any unit. See :meth:`normalised`.
+        What the camera saw, at least zero, in any unit. See :meth:`normalised`. What a NumPy masked array hides is left
+        out.
+    mask : array of bool, shape (L, w, w) or (w, w), optional
+        Which pixels count; the others (dead, saturated, behind a beam stop) are left out, and may hold anything.
 
     Attributes
     ----------
     samples : torch.Tensor of int, shape (n,)
         Where the entries of x are in the flattened spectrum.
+    good : torch.Tensor of bool, shape (L w w,)
+        Which measurements count. The others are zero in ``b`` and in ``measure``.
     unit : torch.Tensor, shape (*)
         By how much x is larger than the spectrum in the unit of the given intensities; 1 before :meth:`normalised`.
 
@@ -61,11 +66,12 @@ class Ptychography(Problem):
     symmetric = True
     is_complex = True
     arrays = ("pupils", "b", "unit")
-    shared = ("windows", "samples")
+    shared = ("windows", "samples", "good")
 
-    def __init__(self, pupils, corners, shape, intensities):
+    def __init__(self, pupils, corners, shape, intensities, mask=None):
         pupils = finite_array("pupils", pupils, ndim=3)
-        intensities = finite_array("intensities", intensities, ndim=3)
+        good = _good(intensities, mask)
+        intensities = finite_array("intensities", np.where(good, intensities, 0.0), ndim=3)
         self.image_shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
         if len(self.image_shape) != 2:
             raise InputError(f"shape is (rows, columns) of the object; got {shape!r}")
@@ -80,13 +86,14 @@ class Ptychography(Problem):
         self.samples, self.windows = torch.from_numpy(samples), torch.from_numpy(index.ravel())
         self.pupils = torch.from_numpy(pupils.astype(np.complex128))
         self.b = torch.from_numpy(intensities.ravel())
+        self.good, self.is_masked = torch.from_numpy(good.ravel()), not good.all()
         self.unit = torch.ones((), dtype=torch.float64)
 
     def measure(self, L, R):
-        return (self._fields(L) * self._fields(R).conj()).sum(-4).real.flatten(-3)
+        return self._where_good((self._fields(L) * self._fields(R).conj()).sum(-4).real.flatten(-3))
 
     def adjoint(self, residual):
-        return WindowMatrix(self, residual)
+        return WindowMatrix(self, self._where_good(residual))
 
     def gradient(self, U, D=None, V=None):
         if V is not None:
@@ -156,6 +163,9 @@ class Ptychography(Problem):
     def trace_estimate(self):
         r"""The energy of the brightest picture, shape (\*,): :math:`\|x\|^2` but for 1 % if the object has a mean."""
         energies = self.b.unflatten(-1, self.pupils.shape[-3:]).sum((-2, -1))  # (*, L)
+        if self.is_masked:
+            counted = self.good.unflatten(-1, self.pupils.shape[-3:]).double().mean((-2, -1))  # (L,)
+            energies = energies / counted.clamp(min=1 / self.pupils.shape[-1] ** 2).to(energies)
         return (energies / self.pupils.abs().square().amax((-2, -1))).amax(-1)
 
     def image(self, estimate):
@@ -174,6 +184,15 @@ class Ptychography(Problem):
         x = leading_vector(estimate) / self.unit.numpy(force=True)[..., None]
         return image_of(x, self.samples.numpy(force=True), self.image_shape)
 
+    def with_moduli(self, fields):
+        """Fields (*, 1, L, w, w) with the measured moduli and their own phases; as they are where nothing counts."""
+        moduli = self._as_pictures(self.b.sqrt())
+        changed = fields * (moduli / fields.abs().clamp(min=torch.finfo(moduli.dtype).tiny))
+        return torch.where(self._as_pictures(self.good), changed, fields) if self.is_masked else changed
+
+    def _where_good(self, values):
+        return values * self.good if self.is_masked else values
+
     def _as_pictures(self, values):
         """Values (*, m) as factors of the pictures of columns: (*, 1, L, w, w)."""
         return values.unflatten(-1, self.pupils.shape[-3:]).unsqueeze(-4)
@@ -185,7 +204,8 @@ class Ptychography(Problem):
 
     def _intensities(self, fields, D):
         squares = fields.real.square() + fields.imag.square()  # faster than a complex product, and than abs
-        return (squares if D is None else squares * D[..., None, None, None]).sum(-4).flatten(-3)  # (*, m)
+        intensities = (squares if D is None else squares * D[..., None, None, None]).sum(-4).flatten(-3)  # (*, m)
+        return self._where_good(intensities)
 
     def _fold(self, fields):
         """Where the pictures go in A*: the sum over windows of conj(P) F(field), (*, r, L, w, w) to (*, n, r)."""
@@ -258,6 +278,21 @@ def places_of(corners, pupil_shape, shape):
         )
     rows, cols = (corners[:, k, None] + np.arange(pupil_shape[k + 1]) for k in range(2))  # (L, w)
     return rows[:, :, None] * shape[1] + cols[:, None, :]
+
+
+def _good(intensities, mask):
+    """Which measurements count, shape (L, w, w)."""
+    shape, hidden = np.shape(intensities), np.ma.getmaskarray(intensities) if np.ma.isMA(intensities) else False
+    if mask is None:
+        return np.broadcast_to(~np.asarray(hidden), shape).copy()
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape not in (shape, shape[1:]):
+        raise InputError(
+            f"mask is true or false for each pixel, shape {shape} or {shape[1:]}; got {mask.dtype}, shape {mask.shape}"
+        )
+    if not mask.any():
+        raise InputError("mask leaves no pixel; it is true where a pixel counts")
+    return np.broadcast_to(mask, shape) & ~np.asarray(hidden)
 
 
 def _check_data(pupils, intensities):

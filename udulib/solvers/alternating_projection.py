@@ -2,7 +2,7 @@
 
 from udulib.checks import positive_array
 from udulib.errors import InputError
-from udulib.solvers.retrieval import begin, iterate, positive
+from udulib.solvers.retrieval import begin, iterate
 
 
 def alternating_projection(problem, start="flat", iterations=300, momentum=0.0, seed=0, device="auto", dtype="float64"):
@@ -48,14 +48,13 @@ def alternating_projection(problem, start="flat", iterations=300, momentum=0.0, 
         raise InputError(f"momentum is at least 0 and below 1; got {momentum}")
     problem, x = begin(problem, start, seed, device, dtype)
     coverage = _coverage(problem)  # (*, n)
-    moduli = problem._as_pictures(problem.b.sqrt())  # (*, 1, L, w, w)
     state = {"previous": x}
 
     def update(x):
         ahead = x + momentum * (x - state["previous"]) if momentum else x
         state["previous"] = x
         fields = problem._fields(ahead[..., None])  # (*, 1, L, w, w)
-        return problem._fold(fields * (moduli / positive(fields.abs())))[..., 0] / coverage
+        return problem._fold(problem.with_moduli(fields))[..., 0] / coverage
 
     return iterate(update, x, iterations)
 

@@ -48,6 +48,7 @@ def pie(problem, start="flat", iterations=100, step_size=1.0, seed=0, device="au
     count, side = problem.pupils.shape[-3], problem.pupils.shape[-1]
     windows = problem.windows.view(count, side * side)
     moduli = problem.b.sqrt().unflatten(-1, problem.pupils.shape[-3:])  # (*, L, w, w)
+    good = problem.good.unflatten(-1, problem.pupils.shape[-3:])  # (L, w, w)
     back = beta * problem.pupils.conj() / problem.pupils.abs().square().amax((-2, -1), keepdim=True)
     rng = generator("order", seeds_array(seed).flat[0])
 
@@ -56,7 +57,7 @@ def pie(problem, start="flat", iterations=100, step_size=1.0, seed=0, device="au
         for l in rng.permutation(count).tolist():  # noqa: E741
             seen = x.index_select(-1, windows[l]).unflatten(-1, (side, side))
             field = torch.fft.ifft2(seen * problem.pupils[..., l, :, :], norm="ortho")
-            change = field * (moduli[..., l, :, :] / positive(field.abs()) - 1)
+            change = field * (moduli[..., l, :, :] / positive(field.abs()) - 1) * good[l]
             x.index_add_(-1, windows[l], (torch.fft.fft2(change, norm="ortho") * back[..., l, :, :]).flatten(-2))
         return x
 
