@@ -32,6 +32,11 @@ def instance(name, value, kind):
 def numeric_array(name, value, real=False):
     """``value`` as an array of numbers in the dtype it has; bfloat16, which NumPy lacks, becomes float32."""
     wanted = f"{name} is an array of {'real ' if real else ''}numbers"
+    if np.ma.isMA(value) and np.ma.getmaskarray(value).any():
+        raise InputError(
+            f"{wanted}; got a masked array that hides {np.ma.count_masked(value)} of them, which would be taken as "
+            "they are: leave them out, or fill them in"
+        )
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = value.float() if value.dtype == torch.bfloat16 else value

@@ -15,18 +15,20 @@ smaller only below the `break_even` rank. `compress` returns whichever is smalle
 """
 
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from udulib.checks import finite_array, positive_number, whole_number
+from udulib.checks import finite_array, instance, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.nn import UDVLinear
+from udulib.nn.hosts import read_layers
 
-__all__ = ["Compressed", "Cost", "Ranked", "break_even", "compress", "costs", "ranked", "width"]
+__all__ = ["Compressed", "Cost", "Ranked", "break_even", "compress", "compress_all", "costs", "ranked", "width"]
 
 METHODS = ("product", "svd", "neurons")
 REPEATS = 10  # of a timing; the shortest counts
@@ -209,13 +211,15 @@ def compress(layer, rank=None, tol=None, energy=None, method="product", batch=25
 
     Parameters
     ----------
-    layer : UDVLinear or nn.Sequential
-        A UDV layer, or the UV block ``Linear, Linear`` or ``Linear, ReLU, Linear``; the first ``Linear`` without bias.
+    layer : UDVLinear, nn.Linear or nn.Sequential
+        A UDV layer; a plain one; or the UV block ``Linear, Linear`` or ``Linear, ReLU, Linear``, the first ``Linear``
+        without bias. For all layers of a model see `compress_all`.
     rank, tol, energy
         What to keep; see `width`. One of them. ``tol`` is relative to the largest singular value (or neuron). Rank 0
         leaves the bias, or zero.
     method : {"product", "svd", "neurons"}
         See the top of this page. A ReLU block allows "neurons" only: no other basis of the hidden space passes a ReLU.
+        A plain layer has no hidden space, and so no neurons to lose.
     batch : int, default 256
         Inputs of a timed forward pass.
 
@@ -246,6 +250,8 @@ def compress(layer, rank=None, tol=None, energy=None, method="product", batch=25
     Linear(in_features=100, out_features=60, bias=False)
     """
     U, D, V, bias, relu = _parts(layer)
+    if isinstance(layer, nn.Linear) and method == "neurons":
+        raise InputError("a plain Linear has no hidden neurons: pass method='product'")
     if relu and method != "neurons":
         raise InputError(f"a ReLU block can only lose whole neurons: pass method='neurons'; got {method!r}")
     factors = ranked(*(factor.detach().double().cpu().numpy() for factor in (U, D, V)), method)
@@ -261,6 +267,57 @@ def compress(layer, rank=None, tol=None, energy=None, method="product", batch=25
     small = (nn.Sequential(*parts) if len(parts) > 1 else parts[0]).train(layer.training)
     before, after = costs([layer, small], batch)
     return Compressed(small, k, before, after)
+
+
+def compress_all(model, rank=None, tol=None, energy=None, method="product", batch=256, plain=False):
+    r"""Prune all UDV layers of a model, each by the rules of `compress`, in place.
+
+    A layer whose parent reads its weight instead of calling it (attention's output projection, the linear layers of an
+    encoder layer) becomes one plain layer whatever its rank, since there is one matrix to read.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    rank, tol, energy, method, batch
+        As in `compress`.
+    plain : bool, default False
+        Whether plain ``nn.Linear`` layers are pruned too. Those whose weight is shared with another layer never are.
+
+    Returns
+    -------
+    dict of str to Compressed
+        By the layers' names. With no layer to prune it is empty, and the model as it was.
+
+    Raises
+    ------
+    InputError
+        As `compress`, for any of the layers: the model is then as it was.
+
+    Examples
+    --------
+    >>> from udulib.nn import UDVLinear
+    >>> model = nn.Sequential(UDVLinear(100, 60, hidden=80), nn.ReLU(), nn.Linear(60, 2))
+    >>> small = compress_all(model, rank=5)
+    >>> small["0"].rank, model[0][0]
+    (5, Linear(in_features=100, out_features=5, bias=False))
+    """
+    parameters = Counter(id(p) for _, p in instance("model", model, nn.Module).named_parameters(remove_duplicate=False))
+    wanted = (UDVLinear, nn.Linear) if plain else UDVLinear
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if name and isinstance(module, wanted) and all(parameters[id(p)] == 1 for p in module.parameters())
+    }
+    read = read_layers(model)
+    small = {name: compress(layer, rank, tol, energy, method, batch) for name, layer in found.items()}
+    for name, one in small.items():
+        if name in read and isinstance(one.layer, nn.Sequential) and len(one.layer) == 2:
+            first, second = one.layer
+            matrix = (second.weight @ first.weight).detach().cpu().numpy()
+            whole = _linear(matrix, second.bias, first.weight).train(one.layer.training)
+            small[name] = replace(one, layer=whole, after=costs([whole], batch)[0])
+        model.set_submodule(name, small[name].layer)
+    return small
 
 
 def costs(layers, batch=256):
@@ -298,12 +355,15 @@ def costs(layers, batch=256):
 
 def _parts(layer):
     """U, D, V, the output's bias, and whether there is a ReLU."""
+    if isinstance(layer, nn.Linear):
+        c = layer.out_features
+        return layer.weight.T, layer.weight.new_ones(c), torch.eye(c).to(layer.weight), layer.bias, False
     if isinstance(layer, UDVLinear):
         return layer.U, layer.D, layer.V, layer.bias, layer.activation == "relu"
     kinds = [type(part) for part in layer] if isinstance(layer, nn.Sequential) else None
     if kinds not in ([nn.Linear, nn.Linear], [nn.Linear, nn.ReLU, nn.Linear]):
         raise InputError(
-            "a UDVLinear or an nn.Sequential of Linear, Linear or Linear, ReLU, Linear was wanted; "
+            "a UDVLinear, a Linear or an nn.Sequential of Linear, Linear or Linear, ReLU, Linear was wanted; "
             f"got {type(layer).__name__}" + (f" of {', '.join(k.__name__ for k in kinds)}" if kinds is not None else "")
         )
     first, last = layer[0], layer[-1]

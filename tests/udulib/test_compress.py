@@ -243,14 +243,14 @@ def test_width_refuses():
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.Linear(3, 2),
+        nn.Conv1d(3, 2, 1),
         nn.Sequential(nn.Linear(3, 2)),
         nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanh(), nn.Linear(4, 2)),
         nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)),
     ],
 )
 def test_other_layers_are_refused(layer):
-    with pytest.raises(InputError, match=r"UDVLinear or|bias=False"):
+    with pytest.raises(InputError, match=r"UDVLinear, a Linear or|bias=False"):
         compress(layer, rank=1)
 
 

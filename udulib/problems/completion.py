@@ -54,6 +54,8 @@ class Completion(Problem):
         if np.shape(shape) != (2,):
             raise InputError(f"shape is (rows, columns); got {shape!r}")
         self.shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
+        if math.prod(self.shape) > np.iinfo(np.int64).max:
+            raise InputError(f"a matrix has fewer than 2**63 entries in all; got shape {self.shape}")
         if symmetric and self.shape[0] != self.shape[1]:
             raise InputError(f"a symmetric problem is square; got shape {self.shape} (leave out symmetric=True)")
         self.symmetric = bool(symmetric)

@@ -192,3 +192,28 @@ def test_stack_refuses():
         ul.stack([])
     with pytest.raises(ul.InputError, match="agree in class, shape and size"):
         ul.stack([completion_problem(), completion_problem(entries=26)])
+
+
+# Hidden, and beyond all numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["rows", "cols", "values"])
+def test_what_a_masked_array_hides_is_not_taken_for_data(place):
+    arguments = {"rows": np.array([0, 1]), "cols": np.array([0, 1]), "values": np.array([1.0, 2.0])}
+    ul.Completion(**arguments | {place: np.ma.array(arguments[place], mask=[0, 0])}, shape=(2, 2))  # hides nothing
+    with pytest.raises(ul.InputError, match="hides 1 of them"):
+        ul.Completion(**arguments | {place: np.ma.array(arguments[place], mask=[0, 1])}, shape=(2, 2))
+
+
+@pytest.mark.parametrize("shape", [(2**33, 2**33), (2**63, 1), (10**30, 10**30)])
+def test_a_shape_whose_entries_cannot_be_counted_is_refused(shape):
+    with pytest.raises(ul.InputError, match=r"fewer than 2\*\*63 entries"):
+        ul.Completion([0, 1], [0, 0], [1.0, 2.0], shape)
+
+
+def test_a_shape_just_below_is_counted_right():
+    """Two different entries that are one where the product wraps around."""
+    problem = ul.Completion([0, 2**30], [5, 5], [1.0, 2.0], (2**31, 2**31))
+    with pytest.raises(ul.InputError, match=r"twice|repeat|more than once"):
+        ul.Completion([2**30, 2**30], [5, 5], [1.0, 2.0], (2**31, 2**31))
+    assert problem.shape == (2**31, 2**31)
