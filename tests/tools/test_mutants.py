@@ -35,6 +35,7 @@ def test_faults_are_spread_over_the_rooms():
 @pytest.fixture
 def house(tmp_path):
     """A checkout of one function and one test."""
+    write_whole(tmp_path / "udulib" / "__init__.py", "")
     write_whole(tmp_path / "udulib" / "sums.py", "def add(a, b):\n    return a + b\n")
     test = "from udulib.sums import add\n\n\ndef test_add():\n    assert add(2, 2) == 4\n"
     write_whole(tmp_path / "tests" / "test_sums.py", test)
@@ -64,7 +65,7 @@ def test_what_a_test_notices_is_killed_and_what_none_does_survives(house, capsys
 def test_tests_that_cannot_run_are_no_proof(house):
     written(house, ["a + b", "a - b"])
     write_whole(house.root / "tests" / "test_sums.py", "def not python")
-    with pytest.raises(ToolError, match="the tests of udulib/sums.py do not run"):
+    with pytest.raises(ToolError, match=r"the tests of udulib/sums\.py do not run"):
         mutants.run(house, 1, [])
 
 

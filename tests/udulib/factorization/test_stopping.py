@@ -28,7 +28,7 @@ def test_degrees_of_freedom_are_the_dimension_of_the_matrices_of_that_rank(rank)
 
 @pytest.mark.parametrize(("count", "rank", "objective"), [(400, 2, 3.0), (500, 5, 1e-3), (300, 1, 40.0)])
 def test_the_criterion_is_schwarz_s(count, rank, objective):
-    """-2 times the largest Gaussian log-likelihood, less what all ranks share, plus log n for each degree of freedom."""
+    """-2 times the largest Gaussian log-likelihood, less what ranks share, plus log n for each degree of freedom."""
     problem, residual = entries(count), np.full(count, np.sqrt(2 * objective / count))
     variance = np.mean(residual**2)
     likelihood = -0.5 * count * np.log(variance)
