@@ -6,6 +6,7 @@ JOBS ?= 2
 TORCH ?= default
 NB ?=
 LOG ?=
+FILE ?=
 PYTHON ?= python3
 
 VENV := .venv
@@ -22,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow lint check pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book run test test-slow mutants lint check pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -37,6 +38,9 @@ test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, noteboo
 
 test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, recovery after a kill, and the like
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib companion tests
+
+mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does no test notice? FILE=part of a path; an hour
+	@nice $(PY) -m tools.mutants --jobs $(JOBS) $(FILE)
 
 lint: $(INSTALLED)
 	@ruff check --quiet . && ruff format --check --quiet .

@@ -2,11 +2,12 @@
 
 An import is followed to the file that defines the name: ``ul.descend`` is in ``udulib/factorization/descent.py``, and
 what else ``udulib/__init__.py`` hands on does not matter. Where that cannot be told (a module that is passed around, a
-star, an import by a name that is computed), all that it could mean counts.
+star, an import by a name that is computed, a source that is no Python), all that it could mean counts.
 """
 
 import ast
 import functools
+import re
 from dataclasses import dataclass
 
 PACKAGES = ("udulib", "companion")
@@ -45,14 +46,16 @@ def code(path):
 @functools.cache
 def texts(text):
     """The texts that stand in a Python source."""
-    found = (node.value for node in ast.walk(_tree(text)) if isinstance(node, ast.Constant))
-    return frozenset(value for value in found if isinstance(value, str))
+    if (tree := _tree(text)) is None:
+        return frozenset(re.findall(r"[^\s\"']+", text))
+    return frozenset(node.value for node in ast.walk(tree) if isinstance(getattr(node, "value", None), str))
 
 
 @functools.cache
 def uses(text):
     """What a source names of our packages, each name as far as its attributes go."""
-    tree = _tree(text)
+    if (tree := _tree(text)) is None:
+        return frozenset(map(Use, PACKAGES))
     bound = {name: use for node in ast.walk(tree) for name, use in _bound(node)}
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     chains = [_chain(node) for node in ast.walk(tree) if id(node) not in inner]
@@ -107,20 +110,27 @@ def files_of(root, use):
 
 @functools.cache
 def _tree(text):
-    return ast.parse(text)
+    """What Python reads in a text; None where it cannot, as in a notebook with a command of IPython."""
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def handed_on(init):
     """What the ``__init__.py`` of a package has from elsewhere."""
-    nodes = _tree(read(init)).body if init.is_file() else []
+    nodes = _statements(init)
     names = {name: use for node in nodes for name, use in _bound(node)}
     return {name: use for name, use in names.items() if use.module.split(".")[0] in PACKAGES}
 
 
 def _does_more(folder):
     """Whether the ``__init__.py`` of a package does more than to hand on names, which nobody need ask for."""
-    init = folder / "__init__.py"
-    return init.is_file() and not all(_hands_on(node) for node in _tree(read(init)).body)
+    return not all(_hands_on(node) for node in _statements(folder / "__init__.py"))
+
+
+def _statements(init):
+    return getattr(_tree(read(init)), "body", []) if init.is_file() else []
 
 
 def _hands_on(node):
@@ -133,7 +143,9 @@ def _hands_on(node):
 
 @functools.cache
 def _code(text):
-    tree = ast.parse(text)
+    if _tree(text) is None:
+        return text
+    tree = ast.parse(text)  # a tree of its own, to change it
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]

@@ -18,8 +18,11 @@ def environment(beside):
 
 
 def last_duration(tree, name, size):
-    stored = read_json(tree.run_record(size, name)) or {}
-    return stored.get("provenance", {}).get("duration_seconds", float("inf"))
+    """Seconds, and infinitely many where no run is known."""
+    try:
+        return float(read_json(tree.run_record(size, name))["provenance"]["duration_seconds"])
+    except (TypeError, KeyError, ValueError):
+        return float("inf")
 
 
 def run_one(tree, name, size, device, beside):

@@ -1,5 +1,6 @@
 """The executed notebooks under _build/executed: put there whole, taken only while a run would give the same."""
 
+import json
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ def put(tree, name, size, notebook, run_key, provenance, records):
         "records": records,
     }
     os.replace(notebook, tree.executed(size, name))
-    write_json(tree.run_record(size, name), record)
+    write_json(tree.run_record(size, name), record | {"record_sha256": own_hash(record)})
     failed_place(tree, name, size).unlink(missing_ok=True)
 
 
@@ -36,9 +37,16 @@ def fresh(tree, name, size, device):
     """The record of the stored run, where a run now would give the same; None otherwise."""
     stored = read_json(tree.run_record(size, name))
     notebook = tree.executed(size, name)
-    if not stored or not notebook.exists() or stored.get("key") != key(tree, name, size, device):
+    if not isinstance(stored, dict) or not notebook.is_file() or stored.get("key") != key(tree, name, size, device):
         return None
-    return stored if stored.get("notebook_sha256") == digest(notebook.read_bytes()) else None
+    whole = stored.get("notebook_sha256") == digest(notebook.read_bytes())
+    return stored if whole and stored.get("record_sha256") == own_hash(stored) else None
+
+
+def own_hash(record):
+    """The hash of all that a record says beside this hash."""
+    said = {name: value for name, value in record.items() if name != "record_sha256"}
+    return digest(json.dumps(said, sort_keys=True).encode())
 
 
 def sweep(tree, size):

@@ -106,7 +106,7 @@ def read_json(path):
     """The content of a JSON file, or None where there is no whole one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
 
 

@@ -161,7 +161,7 @@ PERMISSIVE = {  # all may be combined with MIT; the MPL asks that changes of its
 
 @pytest.mark.parametrize("name", sorted(PINS))
 def test_licences_can_be_combined_with_ours(name):
-    """Each part of what a package states is permissive, or one of its alternatives (docutils: GPL is for Emacs)."""
+    """Each part of what a package states is permissive, or one of alternatives (docutils: its GPL part is Emacs's)."""
     stated = dist.licence(name)
     if stated is None:
         pytest.skip("not installed here")

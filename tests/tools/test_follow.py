@@ -76,6 +76,17 @@ def test_an_import_by_a_computed_name_means_everything(house):
     assert used(house, text) == set(HOUSE)
 
 
+@pytest.mark.parametrize("text", ["%time 1\nimport udulib", "def", "\0", "("])
+def test_a_source_that_is_no_python_may_use_everything(house, text):
+    assert used(house, text) == set(HOUSE)
+
+
+def test_a_module_that_is_no_python_is_told_by_its_text(house):
+    (house / "udulib" / "errors.py").write_text("<<<<<<< ours")
+    assert code(house / "udulib" / "errors.py") == b"<<<<<<< ours"
+    assert used(house, "from udulib.errors import InputError") >= {"udulib/errors.py"}
+
+
 def test_layout_comments_and_docstrings_are_not_code(house):
     path = house / "udulib" / "errors.py"
 
