@@ -28,8 +28,8 @@ export PYTHONUNBUFFERED := 1
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
 
-run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE; NB=name for one of them
-	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) $(NB)
+run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE; NB=name for one of them, SEED=first seed
+	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) --first-seed $(or $(SEED),0) $(NB)
 
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
 	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)

@@ -42,6 +42,7 @@ if importlib.util.find_spec("udulib") is None:
 # %% tags=["parameters"]
 size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: as published
 device = "auto"  # auto, cpu, cuda
+first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
 # %%
 import matplotlib.pyplot as plt
@@ -86,7 +87,7 @@ settings = {
     },
 }[size]
 
-seeds = np.arange(5)  # five problems, each with its own start; the paper shows one
+seeds = first_seed + np.arange(5)  # five problems, each with its own start; the paper shows one
 scales = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])  # initial scales of Figure 1, right
 base_scale = 1e-2  # initial scale of Figure 1, left
 spectrum = (3.0, 2.0, 1.0)  # of the truth in the authors' code

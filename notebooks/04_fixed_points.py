@@ -49,6 +49,7 @@ if importlib.util.find_spec("udulib") is None:
 # %% tags=["parameters"]
 size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: more seeds, longer runs
 device = "auto"  # auto, cpu, cuda
+first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
 # %%
 import matplotlib.pyplot as plt
@@ -93,7 +94,7 @@ settings = {
     },
 }[size]
 
-seeds = np.arange(settings["seeds"])
+seeds = first_seed + np.arange(settings["seeds"])
 d, observed = 20, 300  # side of X; entries seen, of 400. Small, so that many runs fit in seconds
 eta = 0.08  # step size for the mild spectrum; at 0.1 some runs oscillate
 mild = (1.5, 1.3, 1.1)  # singular values of the truth where fast convergence is wanted
@@ -273,7 +274,7 @@ ledger.record("a-same-fixed-points", np.max([there[0], there[1], *back, *gap], a
 
 # %%
 worst = np.zeros(len(seeds))
-for s in seeds:
+for i, s in enumerate(seeds):
     rng = np.random.default_rng(s)
     for columns in range(1, d + 1):
         for magnitude in (1e-6, 1.0, 1e6):
@@ -281,7 +282,7 @@ for s in seeds:
             X = magnitude * A @ A.T
             U_X, D_X = fp.represent(X, radius=1.0)
             error = np.linalg.norm((U_X * D_X) @ U_X.T - X) / np.linalg.norm(X)
-            worst[s] = max(worst[s], error, np.linalg.norm(U_X) - 1)
+            worst[i] = max(worst[i], error, np.linalg.norm(U_X) - 1)
 ledger.record("a-spans", worst, seeds=seeds)
 
 # %% [markdown]
@@ -311,7 +312,7 @@ def columns_at(G, sign, rng, count=4):
 
 
 rising, falling = (
-    np.stack([columns_at(G[1, s], sign, np.random.default_rng(s)) for s in seeds]) for sign in (1, -1)
+    np.stack([columns_at(G[1, i], sign, np.random.default_rng(s)) for i, s in enumerate(seeds)]) for sign in (1, -1)
 )
 cases = [
     ("zero columns, λ = 1", 0 * rising, 1.0),
@@ -350,7 +351,7 @@ table(["four columns added to the stop", "runs that left it", "dead at the end",
 # Does it happen from ordinary starts? Only when $D_0$ is small and the columns are few.
 
 # %%
-trials = np.arange(10)
+trials = first_seed + np.arange(10)
 fresh, _ = planted(mild, trials)
 ranks, d_starts = np.array([3, 4, 8]), np.array([0.0, 1e-3, 1.0])
 wide = np.stack([np.random.default_rng(s).standard_normal((d, 8)) for s in trials])
@@ -748,7 +749,7 @@ ledger.record("a-unbounded", unbounded & one, seeds=seeds)
 side, many = 10, settings["labels"]
 labelled = planted_classification(d=side, rank=2, samples=60, seed=seeds)
 grid = np.unique(np.geomspace(1, many, 21).round().astype(int))
-first = [unit(np.random.default_rng(k), len(seeds), side, side) for k in range(3)]
+first = [unit(np.random.default_rng(k), first_seed + len(seeds), side, side)[first_seed:] for k in range(3)]
 begin = {"init_scale": 0.1, "seed": seeds}
 runs = {
     "BM": legs(labelled, ul.BM(side), 0.5, grid, **begin),
@@ -875,7 +876,7 @@ run = descend(problem, Relative(d, ball="spectral"), step_size=0.05, iterations=
 outcome["UDU, spectral ball"] = (
     run.singular_values, truth.relative_error(run), run.final_objective, median_range(run.log_shrink[:, -1], "{:.0f}")
 )
-first = [np.random.default_rng(k).standard_normal((len(seeds), d, d)) / d for k in range(3)]
+first = [np.random.default_rng(k).standard_normal((first_seed + len(seeds), d, d))[first_seed:] / d for k in range(3)]
 for kind, name in (("none", "three matrices"), ("spectral", "three matrices, spectral normalisation"),
                    ("frobenius", "three matrices, Frobenius balls outside")):
     chain = relatives.chain(rectangular, first, step_size=0.1, record_at=[settings["runs"] // 2], ball=kind)

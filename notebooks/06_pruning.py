@@ -48,6 +48,7 @@ if importlib.util.find_spec("udulib") is None:
 # %% tags=["parameters"]
 size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: all pictures, about an hour
 device = "auto"  # auto, cpu, cuda
+first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
 # %%
 import matplotlib.pyplot as plt
@@ -102,7 +103,7 @@ settings = {
     },
 }[size]
 
-seeds, head_seeds = np.arange(settings["seeds"]), np.arange(settings["head_seeds"])
+seeds, head_seeds = (first_seed + np.arange(settings[name]) for name in ("seeds", "head_seeds"))
 house_width, house_epochs = 26, 200  # the paper's network 79-26-1 and its epochs
 m = 1280 if size == "paper" else 256  # neurons of a head
 loss_margin, accuracy_margin = 0.01, 0.005  # what pruning may cost: 1 % of the loss, half a point of accuracy
@@ -507,7 +508,7 @@ cases = {
 rows, of_block, of_matrix, gains = [], [], [], []
 for name, (task, runs) in cases.items():
     d, c, width = task.inputs, task.outputs, runs["UDV"].U.shape[-1]
-    k = within_one_percent(task, runs["UDV"], "svd")[head_seeds]
+    k = within_one_percent(task, runs["UDV"], "svd")[: len(head_seeds)]
     of_block.append(k * (d + c) / (width * (d + c + 1)))
     of_matrix.append(k * (d + c) / (d * c))
     row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", median_range(k, "{:.0f}"), median_range(k * (d + c), "{:,.0f}")]
@@ -607,7 +608,7 @@ figures.show(
 
 # %%
 by_seed = np.array([np.flatnonzero(widths >= k)[0] for k in found])
-cut_accuracy = bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, head_seeds]
+cut_accuracy = bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, np.arange(len(head_seeds))]
 at_this_width = np.array([direct[int(k)][i] for i, k in enumerate(found)])
 if size != "ci":  # half a point of its thousand test pictures is five pictures: too few to judge by
     display(ledger.record("c-width-search", 100 * (cut_accuracy - at_this_width), seeds=head_seeds))

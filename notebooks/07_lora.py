@@ -49,6 +49,7 @@ if importlib.util.find_spec("udulib") is None:
 # %% tags=["parameters"]
 size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: more seeds, and LLaMA where it is
 device = "auto"  # of the paper's own experiment at the end; all else is small and runs on the CPU
+first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
 # %%
 import copy
@@ -109,7 +110,7 @@ settings = {
     },
 }[size]
 
-seeds = np.arange(settings["seeds"])  # of the split, the adapter's start and the order of the texts
+seeds = first_seed + np.arange(settings["seeds"])  # of the split, the adapter's start and the order of the texts
 kept_ranks, energies = settings["ranks"], settings["energies"]
 recipes = tuning.chosen()  # learning rates and the like, tuned alike for all on texts that are not used here
 

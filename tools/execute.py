@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jupytext
 import papermill
@@ -92,6 +93,8 @@ def working_folder(tree, name, size):
 def execute(tree, name, size, device):
     """Run ``name`` at ``size`` on ``device`` (cpu or cuda) and put notebook and record in their places."""
     parameters = {"size": size, "device": device}
+    if tree.first_seed:
+        parameters["first_seed"] = tree.first_seed
     run_key = provenance.key(tree, name, size, device)
     work = working_folder(tree, name, size)
     output = work / f"{name}.ipynb"
@@ -133,7 +136,8 @@ def execute(tree, name, size, device):
 
 
 if __name__ == "__main__":
-    parser = arguments(__doc__, size=True, device=True)
+    parser = arguments(__doc__, size=True, device=True, first_seed=True)
     parser.add_argument("name")
     options = parser.parse_args()
-    main(lambda: execute(options.tree, options.name, options.size, provenance.resolve_device(options.device)))
+    tree = replace(options.tree, first_seed=options.first_seed)
+    main(lambda: execute(tree, options.name, options.size, provenance.resolve_device(options.device)))

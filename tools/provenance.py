@@ -80,7 +80,7 @@ def key(tree, name, size, device):
         code_hash(tree, name).encode(),
         json.dumps([claims_of(tree, name), published_beside(tree, name, size)], sort_keys=True).encode(),
         constraints.read_bytes() if constraints.exists() else b"",
-        f"{size} {device}".encode(),
+        f"{size} {device} {tree.first_seed}".encode(),
         *(path.read_bytes() for path in logs_read(tree, name)),
     )
 
@@ -138,6 +138,7 @@ def gather(tree, name, size, device, seconds):
         "processor": processor(device),
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()),
         "size": size,
+        "first_seed": tree.first_seed,
         "duration_seconds": round(seconds, 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from tools.provenance import resolve_device
 from tools.store import fresh, sweep
@@ -29,7 +30,8 @@ def run_one(tree, name, size, device, beside):
     """Run one notebook in a process of its own, at most ``beside`` of them at a time. True if its result is whole."""
     print(f"  {name}  starts at size {size} on {device}", flush=True)
     start = time.monotonic()
-    command = [sys.executable, "-m", "tools.execute", "--root", tree.root, "--size", size, "--device", device, name]
+    command = [sys.executable, "-m", "tools.execute", "--root", tree.root, "--size", size, "--device", device]
+    command += ["--first-seed", str(tree.first_seed), name]
     done = subprocess.run(command, cwd=HERE, env=environment(beside)).returncode == 0
     print(f"  {name}  {'done' if done else 'FAILED'} after {time.monotonic() - start:.0f} s", flush=True)
     return done
@@ -63,5 +65,6 @@ def run(tree, size, device="auto", jobs=2, names=()):
 
 
 if __name__ == "__main__":
-    options = arguments(__doc__, size=True, device=True, jobs=True, names=True).parse_args()
-    main(lambda: run(options.tree, options.size, options.device, options.jobs, options.names))
+    options = arguments(__doc__, size=True, device=True, jobs=True, names=True, first_seed=True).parse_args()
+    tree = replace(options.tree, first_seed=options.first_seed)
+    main(lambda: run(tree, options.size, options.device, options.jobs, options.names))

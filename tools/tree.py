@@ -22,6 +22,7 @@ class Tree:
     """A checkout, by its root folder."""
 
     root: Path = HERE
+    first_seed: int = 0  # of the notebooks' seeds; runs from another one lie apart
 
     def names(self):
         """The notebooks, in the order of their numbers."""
@@ -33,11 +34,15 @@ class Tree:
     def pair(self, name):
         return self.root / "notebooks" / f"{name}.ipynb"
 
+    def runs(self, size):
+        """The folder of the executed notebooks of one size."""
+        return self.root / "_build" / "executed" / (f"{size}-from-{self.first_seed}" if self.first_seed else size)
+
     def executed(self, size, name):
-        return self.root / "_build" / "executed" / size / f"{name}.ipynb"
+        return self.runs(size) / f"{name}.ipynb"
 
     def run_record(self, size, name):
-        return self.root / "_build" / "executed" / size / f"{name}.json"
+        return self.runs(size) / f"{name}.json"
 
     def published(self, size, name):
         return self.root / "results" / size / f"{name}.json"
@@ -51,7 +56,7 @@ class Tree:
         return (repository.get("url") or "").rstrip("/"), repository.get("branch") or "main"
 
 
-def arguments(description, *, size=False, device=False, jobs=False, names=False):
+def arguments(description, *, size=False, device=False, jobs=False, names=False, first_seed=False):
     """The command line that the tools share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
@@ -63,6 +68,8 @@ def arguments(description, *, size=False, device=False, jobs=False, names=False)
         parser.add_argument("--device", choices=DEVICES, default="auto")
     if jobs:
         parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
+    if first_seed:
+        parser.add_argument("--first-seed", type=int, default=0, help="of the notebooks' seeds")
     if names:
         parser.add_argument("names", nargs="*", metavar="NOTEBOOK", help="all, if none is named")
     return parser

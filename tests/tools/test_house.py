@@ -141,3 +141,12 @@ def test_no_notebook_defines_a_helper_that_another_one_defines():
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 defined.setdefault(node.name, []).append(path.stem)
     assert {name: where for name, where in defined.items() if len(where) > 1} == {}
+
+
+def test_every_notebook_takes_its_seeds_from_the_first():
+    """A seed that is written out, or used as an index, would not move with it."""
+    for path in sources("notebooks"):
+        text = path.read_text()
+        assert "\nfirst_seed = 0  #" in text, path.stem
+        assert re.findall(r"ledger\.record\([^\n]*seeds=range", text) == [], path.stem
+        assert re.findall(r"^\w*seeds(?:, \w*seeds)? = (?!.*first_seed).*arange.*$", text, re.M) == [], path.stem

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -507,3 +508,22 @@ def test_wheel_and_sdist_hold_the_ledger(tmp_path):
         assert "claims.yml" in shipped and published <= shipped
         assert not any(name.startswith(("tools/", "tests/", "book/")) for name in names)
         wheel.unlink()
+
+
+def test_runs_from_another_seed_lie_apart(tree):
+    """Their notebook gets the parameter, and what is stored from seed 0 stays."""
+    add_notebook(tree.root, "01_one", TINY.replace('device = "auto"', 'device = "auto"\nfirst_seed = 0'))
+    apart = replace(tree, first_seed=7)
+    for one in (tree, apart):
+        run.run(one, "ci", "cpu", 1, ["01_one"])
+    cells = [nbformat.read(one.executed("ci", "01_one"), as_version=4).cells for one in (tree, apart)]
+    injected = [cell.source for cell in cells[1] if "injected-parameters" in cell.metadata.tags]
+    assert "first_seed = 7" in injected[0]
+    assert tree.executed("ci", "01_one") != apart.executed("ci", "01_one")
+    assert store.fresh(tree, "01_one", "ci", "cpu") and store.fresh(apart, "01_one", "ci", "cpu")
+    assert store.fresh(apart, "01_one", "ci", "cpu")["provenance"]["first_seed"] == 7
+
+
+def test_a_notebook_without_seeds_refuses_another_first_one(tree):
+    with pytest.raises(ToolError, match="failed"):
+        run.run(replace(tree, first_seed=7), "ci", "cpu", 1, ["01_one"])
