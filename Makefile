@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow mutants lint check pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book run test test-slow mutants lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -45,8 +45,11 @@ mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does n
 lint: $(INSTALLED)
 	@ruff check --quiet . && ruff format --check --quiet .
 
-check: $(INSTALLED)  ## do the claims hold? the ledger at SIZE
-	@$(PY) -m tools.check --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
+check: $(INSTALLED)  ## do the claims hold? the ledger at SIZE; with SEED=first seed, fresh seeds against the pools
+	@$(PY) -m tools.check --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) --first-seed $(or $(SEED),0)
+
+pool: $(INSTALLED)  ## run SEEDS=0:50 at SIZE and keep every seed's value in results/pools; NB=name for one notebook
+	@$(PY) -m tools.pool --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) --seeds $(or $(SEEDS),0:50) $(NB)
 
 pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci; NB=name for one
 	@OMP_NUM_THREADS=1 $(PY) -m tools.pair $(NB)

@@ -47,6 +47,9 @@ class Tree:
     def published(self, size, name):
         return self.root / "results" / size / f"{name}.json"
 
+    def pool(self, size, name):
+        return self.root / "results" / "pools" / size / f"{name}.json"
+
     def config(self):
         return yaml.safe_load((self.root / "_config.yml").read_text())
 

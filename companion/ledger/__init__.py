@@ -10,6 +10,7 @@ from companion.ledger.book import Ledger, Table
 from companion.ledger.check import check
 from companion.ledger.claims import KINDS, PAPERS, SIZES, TEXTS, Claim, load_claims, verdict
 from companion.ledger.places import home, write_json
+from companion.ledger.pools import Share, compare, pooled, share_of
 from companion.ledger.records import SEEDS_NEEDED, Record, load_records, read_records
 from companion.ledger.show import VERDICTS, number_text
 
@@ -24,13 +25,17 @@ __all__ = [
     "Claim",
     "Ledger",
     "Record",
+    "Share",
     "Table",
     "check",
+    "compare",
     "home",
     "load_claims",
     "load_records",
     "number_text",
+    "pooled",
     "read_records",
+    "share_of",
     "verdict",
     "write_json",
 ]

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, add_notebook
 
-from tools import check, execute, provenance, publish, run, stage, store, tune
+from tools import check, execute, pool, provenance, publish, run, stage, store, tune
 from tools.tree import ToolError, Tree, json_text, write_whole
 
 
@@ -545,3 +545,66 @@ def test_a_page_to_download_holds_its_parameters_once():
         'size = "book"  # ci, book or paper\ndevice = "auto"  # any\nfirst_seed = 40  # of all',
         "print(size)",
     ]
+
+
+# Pools ---------------------------------------------------------------------------------------------------------------
+
+SEEDED = """
+# %%
+if folder := os.environ.get("UDULIB_RECORDS"):
+    seeds = list(range(first_seed, first_seed + 5))
+    record = {"id": "rank", "size": size, "notebook": "NAME", "seeds": seeds, "values": [VALUE] * 5}
+    Path(folder, "rank.json").write_text(json.dumps(record | {"verdict": "reproduced"}))
+"""
+RANK = "- {id: rank, paper: ours, where: here, statement: S., quantity: q, kind: statistical, notebook: 01_one, "
+
+
+@pytest.fixture
+def seeded(tree):
+    """A checkout whose first notebook records five values from its first seed on."""
+    (tree.root / "notebooks" / "02_two.py").unlink()
+    claims = RANK + "expected: {equals: 3}}\n"
+    claims += claims.replace("id: rank", "id: 01_one").replace("statistical", "theorem")
+    write_whole(tree.root / "claims.yml", claims)
+    seeded_notebook(tree, "3")
+    return tree
+
+
+def seeded_notebook(tree, value):
+    text = TINY.replace('device = "auto"', 'device = "auto"\nfirst_seed = 0') + SEEDED.replace("VALUE", value)
+    add_notebook(tree.root, "01_one", text)
+
+
+def test_a_pool_is_filled_goes_on_and_is_of_one_source(seeded):
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 10))
+    found = json.loads(seeded.pool("ci", "01_one").read_text())
+    assert [(one["seeds"], one["values"]) for one in found["records"] if one["id"] == "rank"] == [
+        ([*range(10)], [3] * 10)
+    ]
+    done = len(log(seeded))
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 15))
+    assert len(log(seeded)) == done + 1  # what is there is not run again
+    edit(seeded.source("01_one"), "# # Tiny", "# # Another title")
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 15))
+    assert len(log(seeded)) == done + 1  # a text changes no value
+    seeded_notebook(seeded, "4")
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 5))
+    assert json.loads(seeded.pool("ci", "01_one").read_text())["records"][0]["values"] == [4] * 5
+
+
+def test_fresh_seeds_are_held_against_the_pool(seeded, capsys):
+    apart = replace(seeded, first_seed=100)
+    with pytest.raises(ToolError, match="no pool of size ci"):
+        check.check(apart, "ci", "cpu", 1)
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 25))
+    check.check(apart, "ci", "cpu", 1)
+    assert "from seed 100 on" in capsys.readouterr().out
+    seeded_notebook(seeded, "4")
+    with pytest.raises(ToolError, match="rank: 0 of 5 fresh seeds in the band, 25 of 25 before"):
+        check.check(apart, "ci", "cpu", 1)
+
+
+@pytest.mark.parametrize("text", ["50", "5:5", "9:3", "a:b", "-5:5"])
+def test_ranges_of_seeds_that_are_none(text):
+    with pytest.raises(ToolError, match="first:last"):
+        pool.seed_range(text)
