@@ -1,6 +1,7 @@
 """Lay out what the book is built from under _build/stage: the pages of book/ and the executed notebooks."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -96,16 +97,32 @@ def staged_notebook(tree, size, name, record):
     """An executed notebook as the book shows it: numbered figures, and a last line that says what it was made from."""
     notebook = nbformat.read(tree.executed(size, name), as_version=4)
     notebook.metadata.pop("papermill", None)
+    fold_parameters(notebook)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.source = cell.source.replace("# Parameters", "# this page was made with")
         if cell.cell_type == "code":
             number_figure(cell, name)
     footer = nbformat.v4.new_markdown_cell(f"---\n\n*{footer_text(record['provenance'])}*")
     footer["id"] = "provenance"
     notebook.cells.append(footer)
     return nbformat.writes(notebook).encode()
+
+
+def fold_parameters(notebook):
+    """Write the size and first seed of a run into the notebook's own parameters, in the place of papermill's cell.
+
+    That cell comes behind them: whoever downloads the page would change the parameters in vain. The device stays the
+    reader's.
+    """
+    tagged = {
+        tag: cell for cell in notebook.cells for tag in cell.metadata.get("tags", []) if tag.endswith("parameters")
+    }
+    injected, own = tagged.get("injected-parameters"), tagged.get("parameters")
+    if injected is None or own is None:
+        return
+    for name, value in re.findall(r"^(size|first_seed) = (.*)$", injected.source, flags=re.M):
+        own.source = re.sub(rf"^({name} = )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", own.source, flags=re.M)
+    notebook.cells.remove(injected)
 
 
 def number_figure(cell, name):

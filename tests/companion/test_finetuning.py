@@ -60,11 +60,11 @@ def test_finetuning_lowers_the_loss_and_keeps_to_the_set(tiny, radius, optimizer
 
 
 def test_the_papers_path_in_half_precision(tiny):
-    """Weights, adapters and updates in float16, as in the paper's code; here only that it runs."""
+    """Weights in float16, as in the paper's code, where adapters and updates are too; here those are of float32."""
     rows = rows_of(0, [12, 9, 20])
     losses = finetuning.finetune(tiny.half(), rows, finetuning.FinetuneSettings(rank=16, epochs=2))
     assert all(math.isfinite(loss) for loss in losses)
-    assert {a.adapters["default"].U.dtype for a in lora.adapted_layers(tiny).values()} == {torch.float16}
+    assert {a.adapters["default"].U.dtype for a in lora.adapted_layers(tiny).values()} == {torch.float32}
     ranks, values = finetuning.after_cuts(tiny, rows, (1.0, 0.05))
     assert ranks[0] == 16 and ranks[1] >= 1 and np.isfinite(values).all()
 

@@ -527,3 +527,21 @@ def test_runs_from_another_seed_lie_apart(tree):
 def test_a_notebook_without_seeds_refuses_another_first_one(tree):
     with pytest.raises(ToolError, match="failed"):
         run.run(replace(tree, first_seed=7), "ci", "cpu", 1, ["01_one"])
+
+
+def test_a_page_to_download_holds_its_parameters_once():
+    """Behind its own parameters, papermill's would undo what a reader changes there. The device stays the reader's."""
+    own = 'size = "ci"  # ci, book or paper\ndevice = "auto"  # any\nfirst_seed = 0  # of all'
+    cells = [
+        nbformat.v4.new_code_cell(own, metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            '# Parameters\nsize = "book"\ndevice = "cpu"\nfirst_seed = 40\n', metadata={"tags": ["injected-parameters"]}
+        ),
+        nbformat.v4.new_code_cell("print(size)"),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    stage.fold_parameters(notebook)
+    assert [cell.source for cell in notebook.cells] == [
+        'size = "book"  # ci, book or paper\ndevice = "auto"  # any\nfirst_seed = 40  # of all',
+        "print(size)",
+    ]
