@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cases import PROBLEMS, completion_problem
+from cases import PROBLEMS, completion_problem, sensing_problem
 
 import udulib as ul
 from udulib.problems import completion
@@ -217,3 +217,11 @@ def test_a_shape_just_below_is_counted_right():
     with pytest.raises(ul.InputError, match=r"twice|repeat|more than once"):
         ul.Completion([2**30, 2**30], [5, 5], [1.0, 2.0], (2**31, 2**31))
     assert problem.shape == (2**31, 2**31)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_symmetric_sensing_problem_has_symmetric_gradients(is_complex):
+    """Of matrices that are not: a symmetric X sees their symmetric part alone."""
+    problem = sensing_problem(symmetric=True, is_complex=is_complex)
+    G = problem.adjoint(torch.ones(12, dtype=torch.float64))
+    assert torch.allclose(G, G.mH, rtol=0, atol=1e-14)
