@@ -84,6 +84,11 @@ def test_tables_that_cells_put_out_are_tables(html):
     assert raw == []
 
 
+def test_no_page_loads_what_it_does_not_use(html):
+    """Thebe's script, which Jupyter Book adds twice, ends in an error in the console."""
+    assert [page for page in PAGES if "thebe_js_url" in (html / f"{page}.html").read_text().lower()] == []
+
+
 def test_every_public_name_is_documented(html):
     text = (html / "book" / "api.html").read_text()
     modules = [name for name in udulib.__all__ if type(getattr(udulib, name)) is type(udulib)]
