@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow mutants lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book run test test-slow mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -41,6 +41,12 @@ test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, re
 
 mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does no test notice? FILE=part of a path; an hour
 	@nice $(PY) -m tools.mutants --jobs $(JOBS) $(FILE)
+
+fuzz: $(INSTALLED)  ## six thousand cases of hostile input
+	@OMP_NUM_THREADS=1 UDULIB_FUZZ=6000 $(PY) -m pytest -q -n $(JOBS) tests/test_fuzz.py
+
+faults: $(INSTALLED)  ## builds killed at random moments, twenty times each, and whatever else happens to builds
+	@OMP_NUM_THREADS=1 UDULIB_FAULTS=20 $(PY) -m pytest -q -n $(JOBS) tests/tools/test_faults.py tests/udulib/test_sweep.py
 
 lint: $(INSTALLED)
 	@ruff check --quiet . && ruff format --check --quiet .

@@ -1,5 +1,7 @@
 """Checks of arguments, each with an error that says what was wanted, what came, and what to do."""
 
+from numbers import Real
+
 import numpy as np
 import torch
 
@@ -98,6 +100,34 @@ def index_array(name, value, size):
     return array.astype(np.int64)
 
 
+def yes_or_no(name, value):
+    """``value`` as a bool, if it is one.
+
+    Examples
+    --------
+    >>> yes_or_no("symmetric", "no")
+    Traceback (most recent call last):
+    udulib.errors.InputError: symmetric is True or False; got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} is True or False; got {value!r}")
+    return bool(value)
+
+
+def fraction(name, value, of):
+    """``value`` as a float between 0 and 1, both excluded.
+
+    Examples
+    --------
+    >>> fraction("rtol", 2, "the largest singular value")
+    Traceback (most recent call last):
+    udulib.errors.InputError: rtol is a fraction of the largest singular value, between 0 and 1; got 2
+    """
+    if not isinstance(value, Real) or not 0 < value < 1:
+        raise InputError(f"{name} is a fraction of {of}, between 0 and 1; got {value!r}")
+    return float(value)
+
+
 def broadcast_shape(**shapes):
     """The common batch shape of named shapes, or an error that lists them."""
     try:
@@ -111,11 +141,11 @@ def broadcast_shape(**shapes):
 
 def torch_device(device):
     """The torch device for ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:0"``."""
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError):
         chosen = None
     if chosen is None or chosen.type not in ("cpu", "cuda"):
         raise InputError(f"device is 'auto', 'cpu' or 'cuda'; got {device!r}")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from udulib.checks import finite_array, instance, positive_number, whole_number
+from udulib.checks import finite_array, instance, numeric_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.nn import UDVLinear
 from udulib.nn.hosts import read_layers
@@ -123,9 +123,11 @@ def ranked(U, D, V, method="product"):
     >>> ranked(U, D, V, "product").scores.round(3)
     array([4.472])
     """
-    U, V = np.asarray(U), np.asarray(V)
-    D = np.ones(U.shape[:-2] + U.shape[-1:], U.dtype) if D is None else np.asarray(D)
+    U, V = numeric_array("U", U, real=True), numeric_array("V", V, real=True)
+    D = np.ones(U.shape[:-2] + U.shape[-1:], U.dtype) if D is None else numeric_array("D", D, real=True)
     _check_factors(U, D, V)
+    if not isinstance(method, str) or method not in METHODS:
+        raise InputError(f"method is one of {', '.join(map(repr, METHODS))}; got {method!r}")
     if method == "neurons":
         scores = np.abs(D) * np.linalg.norm(U, axis=-2) * np.linalg.norm(V, axis=-2)  # (*, m)
         order = np.argsort(-scores, axis=-1, kind="stable")
@@ -135,13 +137,11 @@ def ranked(U, D, V, method="product"):
     if method == "svd":
         P, S, Qh = np.linalg.svd(U * D[..., None, :], full_matrices=False)
         return Ranked(P, S, V @ np.swapaxes(Qh, -1, -2), S)
-    if method == "product":
-        weight = (V * D[..., None, :]) @ np.swapaxes(U, -1, -2)  # (*, c, d)
-        P, S, Qh = np.linalg.svd(weight, full_matrices=False)
-        m = min(U.shape[-1], S.shape[-1])
-        S = S[..., :m]
-        return Ranked(np.swapaxes(Qh, -1, -2)[..., :m], S, P[..., :m], S)
-    raise InputError(f"method is one of {', '.join(map(repr, METHODS))}; got {method!r}")
+    weight = (V * D[..., None, :]) @ np.swapaxes(U, -1, -2)  # (*, c, d)
+    P, S, Qh = np.linalg.svd(weight, full_matrices=False)
+    m = min(U.shape[-1], S.shape[-1])
+    S = S[..., :m]
+    return Ranked(np.swapaxes(Qh, -1, -2)[..., :m], S, P[..., :m], S)
 
 
 def width(scores, rank=None, tol=None, energy=None):
@@ -180,9 +180,9 @@ def width(scores, rank=None, tol=None, energy=None):
             raise InputError(f"rank is at most {len(scores)}, the number of terms there are; got {rank}")
         return int(rank)
     if tol is not None:
-        if not positive_number("tol", tol, allow_zero=True) < 1:
+        if not (share := positive_number("tol", tol, allow_zero=True)) < 1:
             raise InputError(f"tol is a share of the largest value, from 0 to below 1; got {tol!r}")
-        return int(np.sum(scores > tol * scores[:1]))
+        return int(np.sum(scores > share * scores[:1]))
     if not positive_number("energy", energy, allow_zero=True) <= 1:
         raise InputError(f"energy is a share of the sum of squares, from 0 to 1; got {energy!r}")
     left = np.append(np.cumsum(scores[::-1] ** 2)[::-1], 0.0)  # (m + 1,): what pruning to 0, 1, ..., m loses

@@ -4,13 +4,14 @@ import os
 
 import numpy as np
 
+from udulib.checks import numeric_array
 from udulib.errors import InputError
 
 
 def seeds_array(seed):
     """``seed`` as an array of non-negative integers."""
-    seeds = np.asarray(seed)
-    if seeds.dtype.kind not in "iu" or (seeds < 0).any():
+    seeds = numeric_array("seed", seed)
+    if seeds.dtype.kind not in "iu" or (seeds < 0).any() or not seeds.size:
         raise InputError(f"seed is a non-negative integer, or an array of such; got {seed!r}")
     return seeds
 
@@ -23,6 +24,9 @@ def generator(purpose, seed):
     >>> float(generator("start", 0).random()) == float(generator("problem", 0).random())
     False
     """
+    seed = seeds_array(seed)
+    if seed.ndim:
+        raise InputError(f"seed is one non-negative integer here; got shape {seed.shape}")
     return np.random.default_rng([int(seed), *purpose.encode()])
 
 

@@ -125,7 +125,7 @@ def about(name):
     1979173
     """
     known = _read(MANIFEST)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         near = difflib.get_close_matches(str(name).lower().replace("_", "-"), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise InputError(f"the name of a data set was wanted; got {name!r}{hint}; there are: {', '.join(known)}")

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from udulib.checks import broadcast_shape, finite_array, positive_array, whole_number
+from udulib.checks import broadcast_shape, finite_array, positive_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.factorization.descent import descend
 from udulib.factorization.models import BM, UDU
@@ -143,7 +143,7 @@ def chain(problem, start, *, step_size, record_at, ball="none", radius=1.0):
     """
     if ball not in BALLS:
         raise InputError(f"ball is one of {', '.join(BALLS)}; got {ball!r}")
-    eta, radius = float(positive_array("step_size", step_size)), float(positive_array("radius", radius))
+    eta, radius = positive_number("step_size", step_size), positive_number("radius", radius)
     grid = np.asarray(record_at)
     if grid.ndim != 1 or grid.dtype.kind not in "iu" or not grid.size or grid[0] < 0 or (np.diff(grid) <= 0).any():
         raise InputError(f"record_at is increasing whole numbers from 0 on; got {record_at!r}")
@@ -209,7 +209,7 @@ def greedy(problem, rank, *, step_size, iterations, seed_size=1e-3):
     True
     """
     rank, d = whole_number("rank", rank, 1), problem.shape[0]
-    seed_size = float(positive_array("seed_size", seed_size))
+    seed_size = positive_number("seed_size", seed_size)
     W = np.zeros((*problem.batch_shape, d, rank))
     products, objective = [], []
     for k in range(rank):

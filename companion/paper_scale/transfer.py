@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import nn
 
-from udulib.checks import positive_array, torch_device, whole_number
+from udulib.checks import positive_number, torch_device, whole_number
 from udulib.errors import InputError
 from udulib.nn import VARIANTS, UDVLinear, attach, udv_modules
 
@@ -169,7 +169,7 @@ def fine_tune(model, train, validation, *, optimizer="momentum", learning_rate=1
     """
     if optimizer not in OPTIMIZERS:
         raise InputError(f"optimizer is one of {', '.join(OPTIMIZERS)}; got {optimizer!r}")
-    epochs, rate = whole_number("epochs", epochs, 1), float(positive_array("learning_rate", learning_rate))
+    epochs, rate = whole_number("epochs", epochs, 1), positive_number("learning_rate", learning_rate)
     device = torch_device(device)
     model.to(device)
     step = OPTIMIZERS[optimizer](model.parameters(), lr=rate)

@@ -112,7 +112,7 @@ def descend(
         "radius": np.asarray(model.radius),
     }
     start = None if start is None else _checked_start(start, model, problem)
-    monitor = _checked_monitor(monitor or {}, problem)
+    monitor = _checked_monitor({} if monitor is None else monitor, problem)
     batch = broadcast_shape(
         **{name: value.shape for name, value in settings.items()},
         problem=problem.batch_shape,

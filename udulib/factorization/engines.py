@@ -16,7 +16,7 @@ RECORDED = 500  # updates, below which recording them takes longer than doing th
 def chosen(engine, problem, model, device, iterations, runs):
     """``"loop"``, ``"numba"`` or ``"graph"``, as asked for or, for ``"auto"``, as is faster; an error where the asked
     one cannot."""
-    if engine not in ENGINES:
+    if not isinstance(engine, str) or engine not in ENGINES:
         raise InputError(f"engine is one of {', '.join(ENGINES)}; got {engine!r}")
     if engine == "loop":
         return "loop"

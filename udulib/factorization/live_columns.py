@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from udulib.checks import positive_array
+from udulib.checks import positive_number
 from udulib.errors import InputError
 
 
@@ -78,7 +78,7 @@ def live_columns(problem, trace, rtol=1e-30, tol=1e-2, steps=40):
     >>> bool(truth.relative_error(more) < truth.relative_error(trace) / 10)
     True
     """
-    rtol, tol = float(positive_array("rtol", rtol)), float(positive_array("tol", tol))
+    rtol, tol = positive_number("rtol", rtol), positive_number("tol", tol)
     factors = trace.factors
     if "V" in factors or not all(np.isfinite(a).all() for a in factors.values()):
         raise InputError("live_columns wants the finite factors of BM or UDU; got a factor V, NaN or inf")

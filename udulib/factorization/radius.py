@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from udulib.checks import finite_array, positive_array, whole_number
+from udulib.checks import finite_array, positive_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.problems import Completion
 
@@ -256,7 +256,7 @@ def suggest_radius(problem, strength=STRENGTH, seed=0):
     >>> int(ul.numerical_rank(trace.singular_values, rtol=1e-8))
     3
     """
-    strength = float(positive_array("strength", strength))
+    strength = positive_number("strength", strength)
     spectrum, edge, density = estimated_spectrum(problem, seed=seed)
     if problem.symmetric:
         _warn_of_negative_values(problem, edge)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from udulib.checks import fraction, numeric_array
 from udulib.errors import InputError
 
 
@@ -69,8 +70,7 @@ def numerical_rank(s, rtol):
     >>> int(numerical_rank(np.array([3.0, 1.0, 1e-9]), rtol=1e-8))
     2
     """
-    if not 0 < rtol < 1:
-        raise InputError(f"rtol is a fraction of the largest singular value, between 0 and 1; got {rtol!r}")
+    rtol = fraction("rtol", rtol, "the largest singular value")
     s = _checked(s)
     return np.sum(s > rtol * s[..., :1], axis=-1)
 
@@ -101,7 +101,10 @@ def effective_rank(s, kind="entropy"):
     (2.0, 1.5)
     """
     s = _checked(s)
+    if not s.shape[-1]:
+        raise InputError("of no singular value there is no effective rank; got none")
     positive = np.where(s[..., :1] > 0, s, 1.0)  # keeps the zero matrix away from 0 / 0
+    kind = kind if isinstance(kind, str) else repr(kind)
     if kind == "entropy":
         p = positive / positive.sum(axis=-1, keepdims=True)
         value = np.exp(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1))
@@ -130,7 +133,9 @@ def _values(A):
 
 
 def _checked(s):
-    s = np.asarray(s, dtype=float)
+    s = numeric_array("s", s, real=True).astype(float)
+    if not s.ndim:
+        raise InputError(f"s holds singular values in its last dimension; got the one number {s}")
     if not np.isfinite(s).all():
         raise InputError(
             "s holds NaN or infinity: a diverged run has no rank; select the others by trace.status != 'diverged'"

@@ -113,6 +113,8 @@ def rank_plateau(trace, problem, rtol=1e-8):
     """
     if not isinstance(problem, Completion):
         raise InputError(f"the plateau is for Completion problems; got {type(problem).__name__}")
+    if not hasattr(trace, "spectra"):
+        raise InputError(f"a plateau is one of a Trace, which descend returns; got {type(trace).__name__}")
     if len(trace.iteration) < 2:
         raise InputError("a plateau needs recorded spectra; leave out record_at, or record at several iterations")
     ranks = numerical_rank(trace.spectra, rtol)  # (*, T)

@@ -66,7 +66,7 @@ class UDVFactors(nn.Module):
         self.hidden = whole_number("hidden", hidden, 1)
         self.radius = positive_number("radius", radius)
         self.nonnegative = bool(nonnegative)
-        if ball not in BALLS:
+        if not isinstance(ball, str) or ball not in BALLS:
             raise InputError(f"ball is one of {', '.join(map(repr, BALLS))}; got {ball!r}")
         self.ball = ball
         kind = {"device": device, "dtype": _real_dtype(dtype)}

@@ -119,9 +119,13 @@ def stack(problems):
     >>> ul.stack([one, two]).batch_shape
     (2,)
     """
-    problems = list(problems)
-    if not problems:
-        raise InputError("stack wants at least one problem; got none")
+    try:
+        problems = list(problems)
+    except TypeError:
+        problems = [problems]
+    if not problems or not all(isinstance(problem, Problem) for problem in problems):
+        came = ", ".join(sorted({type(problem).__name__ for problem in problems})) or "none"
+        raise InputError(f"stack wants at least one problem, in a sequence; got {came}")
 
     def kind(problem):
         shapes = {name: tuple(getattr(problem, name).shape) for name in problem.arrays}

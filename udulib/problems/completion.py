@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from udulib.checks import finite_array, index_array, whole_number
+from udulib.checks import finite_array, index_array, whole_number, yes_or_no
 from udulib.errors import InputError
 from udulib.problems.base import Problem, half_square, scaled
 
@@ -56,9 +56,9 @@ class Completion(Problem):
         self.shape = tuple(whole_number("each side of shape", side, 1) for side in shape)
         if math.prod(self.shape) > np.iinfo(np.int64).max:
             raise InputError(f"a matrix has fewer than 2**63 entries in all; got shape {self.shape}")
-        if symmetric and self.shape[0] != self.shape[1]:
+        self.symmetric = yes_or_no("symmetric", symmetric)
+        if self.symmetric and self.shape[0] != self.shape[1]:
             raise InputError(f"a symmetric problem is square; got shape {self.shape} (leave out symmetric=True)")
-        self.symmetric = bool(symmetric)
         rows, cols = index_array("rows", rows, self.shape[0]), index_array("cols", cols, self.shape[1])
         values = finite_array("values", values, ndim=1)
         _check_entries(rows, cols, values, self.shape)

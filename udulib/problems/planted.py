@@ -12,6 +12,8 @@ from udulib.problems.completion import CHUNK, DENSE_UP_TO, Completion
 from udulib.problems.sensing import Sensing
 from udulib.seeds import generator, seeds_array
 
+LARGEST = 10**9  # rows or columns: what NumPy draws in one array ends there
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -141,11 +143,14 @@ def planted_sensing(d, rank, measurements, spectrum=None, noise=0.0, seed=0):
 
 
 def _shape(d):
-    symmetric = np.ndim(d) == 0
+    symmetric = not np.iterable(d)
     shape = (d, d) if symmetric else tuple(d)
     if len(shape) != 2:
         raise InputError(f"d is a side or (rows, columns); got {d!r}")
-    return tuple(whole_number("d", side, 1) for side in shape), symmetric
+    shape = tuple(whole_number("d", side, 1) for side in shape)
+    if max(shape) > LARGEST:
+        raise InputError(f"d is at most {LARGEST:.0e}; got {d!r}")
+    return shape, symmetric
 
 
 def _truth(shape, symmetric, rank, spectrum, rng):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from udulib.checks import finite_array, positive_array, whole_number
+from udulib.checks import finite_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.problems.base import stack
 from udulib.problems.planted import Truth
@@ -174,9 +174,9 @@ def _with_noise(pictures, noise, rng):
         return pictures
     kind, level = noise if isinstance(noise, tuple) and len(noise) == 2 else (None, None)
     if kind == "gaussian":
-        sigma = float(positive_array("the level of the noise", level, allow_zero=True))
+        sigma = positive_number("the level of the noise", level, allow_zero=True)
         return np.clip(pictures + sigma * np.sqrt(np.mean(pictures**2)) * rng.standard_normal(pictures.shape), 0, None)
     if kind == "poisson":
-        unit = float(positive_array("the photons of the noise", level)) / pictures.mean()
+        unit = positive_number("the photons of the noise", level) / pictures.mean()
         return rng.poisson(pictures * unit) / unit
     raise InputError(f"noise is None, ('gaussian', level) or ('poisson', photons); got {noise!r}")

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from udulib.checks import finite_array, positive_array, whole_number
+from udulib.checks import finite_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.problems.base import Problem, half_square
 
@@ -150,7 +150,7 @@ class Ptychography(Problem):
         >>> round(float(problem.normalised(theta=4.0).b.square().sum()), 12)
         3.4
         """
-        scale, theta = (float(positive_array(name, v)) for name, v in (("scale", scale), ("theta", theta)))
+        scale, theta = (positive_number(name, v) for name, v in (("scale", scale), ("theta", theta)))
         stretch = torch.sqrt(scale / self.trace_estimate())  # of x
         gain = torch.sqrt(NORM_OF_DATA * theta / torch.linalg.vecdot(self.b, self.b))  # of b
         new = {

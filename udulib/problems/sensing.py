@@ -2,7 +2,7 @@
 
 import torch
 
-from udulib.checks import finite_array
+from udulib.checks import finite_array, yes_or_no
 from udulib.errors import InputError
 from udulib.problems.base import Problem
 
@@ -41,13 +41,16 @@ class Sensing(Problem):
             raise InputError(
                 f"there is one number in b for each matrix, and at least one; got {len(matrices)} and {len(b)}"
             )
+        if not matrices.size:
+            raise InputError(f"the matrices have rows and columns; got shape {matrices.shape}")
         if b.dtype.kind == "c":
             raise InputError("b is real: the measurements are real parts of inner products; got complex data")
         matrices, self.shape = torch.from_numpy(matrices), matrices.shape[1:]
         square = self.shape[0] == self.shape[1]
+        symmetric = None if symmetric is None else yes_or_no("symmetric", symmetric)
         if symmetric and not square:
             raise InputError(f"a symmetric problem is square; got matrices of shape {self.shape}")
-        self.symmetric = square and _hermitian(matrices) if symmetric is None else bool(symmetric)
+        self.symmetric = square and _hermitian(matrices) if symmetric is None else symmetric
         self.matrices = (matrices + matrices.mH) / 2 if self.symmetric else matrices
         self.b = torch.from_numpy(b)
         self.is_complex = matrices.is_complex()

@@ -1,6 +1,6 @@
 """Phase retrieval by putting the measured moduli into all pictures at once."""
 
-from udulib.checks import positive_array
+from udulib.checks import positive_number
 from udulib.errors import InputError
 from udulib.solvers.retrieval import begin, iterate
 
@@ -43,7 +43,7 @@ def alternating_projection(problem, start="flat", iterations=300, momentum=0.0, 
     >>> bool(truth.relative_error(alternating_projection(problem).estimate) < 1e-2)
     True
     """
-    momentum = float(positive_array("momentum", momentum, allow_zero=True))
+    momentum = positive_number("momentum", momentum, allow_zero=True)
     if momentum >= 1:
         raise InputError(f"momentum is at least 0 and below 1; got {momentum}")
     problem, x = begin(problem, start, seed, device, dtype)

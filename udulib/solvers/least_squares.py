@@ -6,7 +6,7 @@ We know no maintained package of it, nor of soft-impute, for real-valued entries
 
 import numpy as np
 
-from udulib.checks import positive_array, whole_number
+from udulib.checks import finite_array, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.seeds import generator
 from udulib.solvers.fit import Fit, one_problem
@@ -63,7 +63,8 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
     True
     """
     one_problem(problem)
-    rank, ridge = whole_number("rank", rank, 1), float(positive_array("ridge", ridge, allow_zero=True))
+    rank, ridge = whole_number("rank", rank, 1), positive_number("ridge", ridge, allow_zero=True)
+    tol = positive_number("tol", tol, allow_zero=True)
     rows, cols, values = problem.rows.numpy(), problem.cols.numpy(), problem.b.numpy()
     if problem.symmetric:
         off = rows != cols
@@ -71,7 +72,11 @@ def als(problem, rank, ridge=0.0, weighted=False, sweeps=100, tol=1e-6, start=No
         values = np.append(values, values[off])
     d, c = problem.shape
     by_row, by_col = _Grouped(rows, cols, values, (d, c)), _Grouped(cols, rows, values, (c, d))
-    V = generator("als", seed).standard_normal((c, rank)) / np.sqrt(c) if start is None else np.asarray(start, float)
+    V = (
+        generator("als", seed).standard_normal((c, rank)) / np.sqrt(c)
+        if start is None
+        else finite_array("start", start)
+    )
     if V.shape != (c, rank):
         raise InputError(f"start is V, of shape {(c, rank)}; got {V.shape}")
     objective, converged = [], False

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from udulib.checks import positive_array, whole_number
+from udulib.errors import InputError
 from udulib.solvers.fit import one_problem
 
 MOVED = 1e-3  # of the spread of the values: a last change of a mean that counts as none
@@ -61,7 +62,10 @@ def means(problem, ridge=(10.0, 5.0), sweeps=15):
     2.0
     """
     one_problem(problem)
-    row_ridge, col_ridge = positive_array("ridge", ridge)
+    ridges = positive_array("ridge", ridge)
+    if ridges.shape != (2,):
+        raise InputError(f"ridge is two numbers, for rows and for columns; got {ridge!r}")
+    row_ridge, col_ridge = ridges
     i, j, values = problem.rows.numpy(), problem.cols.numpy(), problem.b.numpy()
     (d, c), overall = problem.shape, float(values.mean())
     n_rows, n_cols = np.bincount(i, minlength=d), np.bincount(j, minlength=c)

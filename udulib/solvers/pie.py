@@ -2,7 +2,7 @@
 
 import torch
 
-from udulib.checks import positive_array
+from udulib.checks import positive_number
 from udulib.seeds import generator, seeds_array
 from udulib.solvers.retrieval import begin, iterate, positive
 
@@ -43,7 +43,7 @@ def pie(problem, start="flat", iterations=100, step_size=1.0, seed=0, device="au
     >>> bool(truth.relative_error(pie(problem, iterations=30).estimate) < 1e-2)
     True
     """
-    beta = float(positive_array("step_size", step_size))
+    beta = positive_number("step_size", step_size)
     problem, x = begin(problem, start, seed, device, dtype)
     count, side = problem.pupils.shape[-3], problem.pupils.shape[-1]
     windows = problem.windows.view(count, side * side)

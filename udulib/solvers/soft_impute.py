@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from udulib.checks import positive_array, whole_number
+from udulib.checks import positive_number, whole_number
 from udulib.seeds import generator
 from udulib.solvers.fit import Fit, one_problem
 
@@ -49,7 +49,7 @@ def soft_impute(problem, penalty, rank, sweeps=200, tol=1e-5, start=None):
     (2, True)
     """
     one_problem(problem)
-    penalty = float(positive_array("penalty", penalty))
+    penalty, tol = positive_number("penalty", penalty), positive_number("tol", tol, allow_zero=True)
     rank = min(whole_number("rank", rank, 1), *problem.shape)
     Q = torch.from_numpy(generator("soft-impute", 0).standard_normal((problem.shape[1], rank)))
     L = R = torch.zeros(0)

@@ -2,7 +2,7 @@
 
 import torch
 
-from udulib.checks import positive_array
+from udulib.checks import positive_number
 from udulib.solvers.retrieval import begin, iterate
 
 
@@ -37,7 +37,7 @@ def wirtinger_flow(problem, start="flat", iterations=1000, step_size=None, seed=
     True
     """
     if step_size is not None:
-        step_size = float(positive_array("step_size", step_size))
+        step_size = positive_number("step_size", step_size)
     problem, x = begin(problem, start, seed, device, dtype)
     if step_size is None:
         step_size = (0.3 * problem.trace_estimate() / torch.linalg.vecdot(problem.b, problem.b))[..., None]

@@ -56,7 +56,7 @@ def grid(**axes):
     [{'radius': 1.0, 'seed': 0}, {'radius': 1.0, 'seed': 1}, {'radius': 2.0, 'seed': 0}, {'radius': 2.0, 'seed': 1}]
     """
     for name, values in axes.items():
-        if isinstance(values, str) or not isinstance(values, Iterable):
+        if isinstance(values, str) or not isinstance(values, Iterable) or getattr(values, "shape", None) == ():
             raise InputError(f"an axis is a sequence of values; got {name}={values!r} (write {name}=[{values!r}])")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 

@@ -108,6 +108,9 @@ def from_arrays(users, items, values, core=None):
     users, items = _numbered("users", users), _numbered("items", items)
     values = finite_array("values", values, ndim=1, real=True)
     if core is not None:
+        if not isinstance(core, (tuple, list)) or len(core) != 2:
+            raise InputError(f"core is how many users and how many items to keep; got {core!r}")
+        core = tuple(whole_number("each number of core", size, 1) for size in core)
         keep = []
         for who, size in zip((users, items), core, strict=True):
             keep.append(np.argsort(-np.bincount(who), kind="stable")[:size])
@@ -116,6 +119,8 @@ def from_arrays(users, items, values, core=None):
             where[kept] = np.arange(len(kept))
         users, items = place[0][users], place[1][items]
         inside = (users >= 0) & (items >= 0)
+        if not inside.any():
+            raise InputError(f"no rating is of the core's users and items; got core={core}; take more of them")
         users, items, values = users[inside], items[inside], values[inside]
     return Ratings(users, items, values, (int(users.max()) + 1, int(items.max()) + 1))
 

@@ -1,5 +1,7 @@
 """The criterion that chooses a plateau, against its definition."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,11 @@ def test_a_fit_with_as_many_degrees_of_freedom_as_entries_says_nothing():
     problem = entries(96)  # of rank 2: 2 (20 + 30 - 2) = 96
     assert stopping.freedom(2, problem) == 96
     assert np.isinf(stopping.information(0.0, 2, problem)) and np.isfinite(stopping.information(0.0, 1, problem))
+
+
+def test_a_plateau_is_judged_by_its_last_point():
+    """That is where the run would be stopped, though the misfit was lower a moment before."""
+    spectra = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    trace = SimpleNamespace(iteration=np.array([1, 2, 4]), spectra=spectra, objective=np.array([3.0, 1.0, 1.1]))
+    plateau = stopping.rank_plateau(trace, entries(400))
+    assert (plateau.rank, plateau.first, plateau.last, plateau.index) == (2, 1, 4, 2)

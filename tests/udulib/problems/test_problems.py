@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from cases import PROBLEMS, completion_problem
+from cases import PROBLEMS, completion_problem, sensing_problem
 
 import udulib as ul
 from udulib.problems import completion
@@ -217,3 +217,42 @@ def test_a_shape_just_below_is_counted_right():
     with pytest.raises(ul.InputError, match=r"twice|repeat|more than once"):
         ul.Completion([2**30, 2**30], [5, 5], [1.0, 2.0], (2**31, 2**31))
     assert problem.shape == (2**31, 2**31)
+
+
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_a_symmetric_sensing_problem_has_symmetric_gradients(is_complex):
+    """Of matrices that are not: a symmetric X sees their symmetric part alone."""
+    problem = sensing_problem(symmetric=True, is_complex=is_complex)
+    G = problem.adjoint(torch.ones(12, dtype=torch.float64))
+    assert torch.allclose(G, G.mH, rtol=0, atol=1e-14)
+
+
+def test_entries_one_by_one_give_what_the_whole_matrix_gives(monkeypatch):
+    """Where no dense workspace is made: objective, and the gradients of both factors."""
+    rng = np.random.default_rng(0)
+    U, V = torch.from_numpy(rng.standard_normal((6, 3))), torch.from_numpy(rng.standard_normal((8, 3)))
+    dense = completion_problem(False, shape=(6, 8))
+    monkeypatch.setattr("udulib.problems.completion.DENSE_PER_ENTRY", 0)
+    sparse = completion_problem(False, shape=(6, 8))
+    assert dense.dense and not sparse.dense
+    for one, other in zip(dense.gradient(U, None, V), sparse.gradient(U, None, V), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_sensing_finds_out_whether_it_is_symmetric():
+    symmetric, not_quite = np.array([[[1.0, 2.0], [2.0, 0.0]]]), np.array([[[1.0, 2.0], [2.0 + 1e-6, 0.0]]])
+    assert ul.Sensing(symmetric, [1.0]).symmetric and not ul.Sensing(not_quite, [1.0]).symmetric
+
+
+def test_each_seed_plants_a_problem_of_its_own():
+    both, truths = ul.planted_completion(d=6, rank=1, observed=20, seed=[0, 1])
+    one, truth = ul.planted_completion(d=6, rank=1, observed=20, seed=1)
+    assert torch.equal(both.b[1], one.b) and not torch.equal(both.b[0], one.b)
+    assert np.array_equal(truths.product()[1], truth.product())
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_an_error_is_relative_to_the_truth(size):
+    truth = ul.planted_completion(d=6, rank=2, observed=20, spectrum=(2 * size, size), seed=0)[1]
+    assert truth.relative_error(np.zeros((6, 6))) == pytest.approx(1.0)
+    assert truth.relative_error(1.5 * truth.product()) == pytest.approx(0.5)

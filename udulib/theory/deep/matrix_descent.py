@@ -154,7 +154,7 @@ def _problem_objective(problem):
 
 
 def _start(shape, depth, scale, init, perturbation, rng):
-    if init not in INITS:
+    if not isinstance(init, str) or init not in INITS:
         raise InputError(f"init is one of {', '.join(INITS)}; got {init!r}")
     if (perturbation is not None) != (init == "perturbed"):
         raise InputError(f"perturbation goes with init='perturbed', and only there; got {perturbation!r} with {init!r}")

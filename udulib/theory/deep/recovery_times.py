@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from udulib.checks import finite_array
+from udulib.checks import broadcast_shape, finite_array
 from udulib.errors import InputError
 from udulib.theory.deep.arguments import checked_settings
 from udulib.theory.deep.largest_step import check_step
@@ -63,7 +63,10 @@ def recovery_steps(target, level, depth, scale, step_size):
     >>> int((run.values[:, 0] < 0.95).sum())
     609
     """
-    target, level = np.broadcast_arrays(finite_array("target", target), finite_array("level", level))
+    target, level = finite_array("target", target, real=True), finite_array("level", level, real=True)
+    if not math.prod(broadcast_shape(target=target.shape, level=level.shape)):
+        raise InputError("recovery_steps wants at least one target and one level; got none")
+    target, level = np.broadcast_arrays(target, level)
     depth, scale, step_size = checked_settings(depth, scale, step_size)
     start, limit = scale**depth, np.maximum(target, 0.0)
     between = ((start <= level) & (level < limit)) | ((limit < level) & (level <= start))
