@@ -43,7 +43,7 @@ class TwoStageFit:
         return self.fit.product()
 
 
-def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rtol=1e-8, device="auto"):
+def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rtol=1e-8, grow=True, device="auto"):
     """UDU (or UDV) to find the rank, then least squares to finish: keep as many directions as the rank plateau has.
 
     UDU knows the rank long before it knows the matrix; least squares is fast once it knows the rank. Where singular
@@ -63,6 +63,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
         Of :func:`als`.
     rtol : float, default 1e-8
         Tolerance of the rank plateau.
+    grow : bool, default True
+        Whether further directions may join; without them the fit has the rank that UDU found.
     device
         As in ``descend``.
 
@@ -94,7 +96,7 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     trace = descend(problem, model, iterations=iterations, device=device, **suggestion.settings)
     found = int(rank_plateau(trace, problem, rtol).rank)
     fit = als(problem, found, ridge, sweeps=sweeps, start=leading_directions(trace.factors, found))
-    return TwoStageFit(_grown(problem, fit, ridge, sweeps), found, suggestion, trace)
+    return TwoStageFit(_grown(problem, fit, ridge, sweeps) if grow else fit, found, suggestion, trace)
 
 
 def leading_directions(factors, rank):

@@ -45,6 +45,12 @@ def test_exact_tables_of_uneven_spectrum(name):
     assert error(done, X) < 1e-5
 
 
+def test_without_growing_the_rank_is_udus():
+    problem = seen(TABLES["values apart by 10"], 0.5)
+    plain, grown = (udu_then_als(problem, grow=grow) for grow in (False, True))
+    assert plain.fit.rank == plain.rank == grown.rank < grown.fit.rank
+
+
 @pytest.mark.parametrize("left_out", [0, 1, 20])
 def test_tables_that_are_complete_or_nearly(left_out):
     X = np.random.default_rng(0).standard_normal((60, 3)) @ np.random.default_rng(1).standard_normal((3, 40))
