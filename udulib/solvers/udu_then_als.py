@@ -51,6 +51,9 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     what is not explained joins the fit, one after the other, as long as the information criterion of
     :func:`rank_plateau` says that it is worth its unknowns.
 
+    Not for heavy noise: where it is half as large as the entries, UDU's plateau has too many columns, and least squares
+    fits the noise. Hold entries out to see it; :func:`als` of a lower rank with a ridge is what helps.
+
     Parameters
     ----------
     problem : Completion
