@@ -240,7 +240,8 @@ def suggest_radius(problem, strength=STRENGTH, seed=0):
     -----
     IndefiniteWarning
         A symmetric problem whose entries have an eigenvalue below zero that sampling does not explain: UDU and
-        Burer-Monteiro make positive semidefinite matrices only.
+        Burer-Monteiro make positive semidefinite matrices only. Looked for up to 250,000 entries of X; ``descend`` by
+        itself does not look.
 
     Raises
     ------

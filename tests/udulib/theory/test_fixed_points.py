@@ -26,7 +26,7 @@ def stops(problems):
     Z = np.random.default_rng(0).standard_normal((2, 5, D, D))
     Z[1, :, :, 2:] = 0  # zero columns stay zero: a run with two columns
     start = {"U": Z / np.linalg.norm(Z, axis=(-2, -1), keepdims=True), "D": np.ones(D)}
-    trace = ul.descend(problems, ul.UDU(D), step_size=ETA, iterations=9000, start=start, record_at=[1])
+    trace = ul.descend(problems, ul.UDU(D), step_size=ETA, iterations=9000, start=start, record_at=[0])
     scale = np.linalg.norm(fp.gradient(problems, **start), axis=(-2, -1))  # ||∇f|| at the start
     return trace, scale
 
