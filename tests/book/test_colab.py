@@ -72,7 +72,7 @@ def source(tmp_path_factory):
     who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for arguments in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message", "all"]):
         subprocess.run(["git", *arguments], cwd=folder, check=True)
-    return f"git+{folder.as_uri()}"
+    return str(folder)
 
 
 @pytest.fixture
