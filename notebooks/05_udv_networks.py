@@ -203,7 +203,7 @@ ledger.record("c-net-rank-uv", rank(table_one["UV"]), seeds=splits)
 # The paper gives one number for each network, a mean over 1000 seeds. We take blocks of splits, and the mean of each.
 
 # %%
-blocks = [block.tolist() for block in np.array_split(splits, 5 if size == "ci" else 10)]
+blocks = [block.tolist() for block in np.array_split(np.arange(len(splits)), 5 if size == "ci" else 10)]
 in_blocks = {net: np.array([runs.validation[b].mean() for b in blocks]) for net, runs in table_one.items()}
 of_block = first_seed + np.arange(len(blocks))
 stated = {"UDV": 1.304e-3, "UV": 1.333e-3, "UV-ReLU": 1.167e-3}

@@ -461,7 +461,7 @@ def as_layer(runs, seed):
 
 
 differences = []
-for k in head_seeds:
+for k in range(len(head_seeds)):
     x = torch.from_numpy(fashion.part("test")[0][k])
     block = as_layer(linear["UDV, R = 3"], k)
     single = compress(block, tol=0).layer
