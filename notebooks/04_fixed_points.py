@@ -1021,7 +1021,7 @@ table(["rank of the truth", "α", "K", "rank found at 1e-8", "relative error"], 
 # ## Verdicts
 #
 # Every statement of the paper that this notebook measures, and three of ours. Where the paper gives words and no
-# number, `claims.yml` says what we took for a yes.
+# number, `claims/` says what we took for a yes.
 
 # %% tags=["nbval-check-output"]
 ledger.table()
