@@ -67,6 +67,13 @@ class Factors:
         """With the columns u (d, k) and v (c, k) beside the others."""
         return replace(self, L=torch.cat([self.L, u], 1), R=torch.cat([self.R, v], 1))
 
+    def for_rows(self, count):
+        """The same R for ``count`` other rows, of which nothing is known: the unknown columns of L are zero."""
+        L = self.L.new_zeros(count, self.L.shape[1])
+        for i, kind in enumerate(self.means):
+            L[:, i] = float(kind == "c")
+        return replace(self, L=L)
+
     def balanced(self, rank=None):
         """The same X, its low-rank part as (P √s)(Q √s)ᵀ; cut to ``rank`` where one is given."""
         U, V = self.low_rank

@@ -160,3 +160,21 @@ def _dot(a, b):
 
 def _plus(a, t, b):
     return tuple(x + t * y for x, y in zip(a, b, strict=True))
+
+
+def complete_rows(entries, fit, ridge=0.0, mean_ridge=NO_RIDGE, passes=3):
+    """``fit`` with an L that is the best for its R, for the rows of ``entries``, which may be new ones.
+
+    The normal equations of each row, solved again for what round-off leaves.
+    """
+    fit = fit.for_rows(entries.shape[0])
+    left, _ = fit.free
+    if not left:
+        return fit
+    weights, R = _weights(fit, 0, ridge, mean_ridge), fit.R[:, left]
+    inverse = _inverse(_blocks(entries.ones(), R), weights, 0.0)
+    still = fit.R.new_zeros(len(fit.R), len(fit.free[1]))
+    for _ in range(passes):
+        gradient = entries.misfit(fit.L, fit.R)[1] @ R + fit.L[:, left] * weights
+        fit = fit.moved(-_each(inverse, gradient), still)
+    return fit
