@@ -72,12 +72,12 @@ class LowRankCompleter:
         shape = tuple(whole_number("each side of shape", side, 2) for side in shape)
         if math.prod(shape) > np.iinfo(np.int64).max:
             raise InputError(f"a matrix has fewer than 2**63 entries in all; got shape {shape}")
-        rows, cols = index_array("rows", rows, shape[0]), index_array("cols", cols, shape[1])
         values = finite_array("values", values, ndim=1, real=True)
-        if not len(rows) == len(cols) == len(values):
-            raise InputError(f"rows, cols and values have one length; got {len(rows)}, {len(cols)} and {len(values)}")
         if not len(values):
             raise InputError("a matrix to complete has at least one known entry; got none")
+        rows, cols = index_array("rows", rows, shape[0]), index_array("cols", cols, shape[1])
+        if not len(rows) == len(cols) == len(values):
+            raise InputError(f"rows, cols and values have one length; got {len(rows)}, {len(cols)} and {len(values)}")
         rows, cols, values = self._each_once(rows, cols, values, shape)
         entries = Entries(*(torch.from_numpy(a).to(self.device) for a in (rows, cols, values)), shape)
         found = search(entries, ("", "cr"), MEAN_RIDGE, self.max_rank, self.seed, self._tell if self.verbose else None)

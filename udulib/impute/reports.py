@@ -41,8 +41,8 @@ def warn_of(found, entries, stacklevel=3):
     ]
     if rank and not found.ridge and any(fewest):
         say(
-            f"{fewest[0]} rows and {fewest[1]} columns have fewer known entries than the rank, {rank}: what is filled in "
-            "there is not determined by the data"
+            f"{fewest[0]} rows and {fewest[1]} columns have fewer known entries than the rank, {rank}: what is "
+            "filled in there is not determined by the data"
         )
 
 

@@ -49,7 +49,7 @@ def test_known_entries_stay_as_they_are(table):
 
 
 def test_empty_columns_and_rows_are_told(table):
-    X, holed = table
+    _, holed = table
     holed[:, 3] = np.nan
     with pytest.warns(LowRankWarning, match="1 column"):
         imputer = LowRankImputer().fit(holed)

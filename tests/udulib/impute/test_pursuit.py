@@ -58,7 +58,7 @@ def test_pure_noise_is_answered_by_means_and_a_warning():
     Y = 7 + np.random.default_rng(0).standard_normal((60, 40))
     seen = np.random.default_rng(1).random(Y.shape) < 0.4
     with pytest.warns(LowRankWarning, match="the answer is the means|hardly better"):
-        done, estimate = completed(Y, seen)
+        _, estimate = completed(Y, seen)
     assert np.linalg.norm((estimate - Y)[~seen]) < 1.05 * np.linalg.norm((7 - Y)[~seen])
 
 
