@@ -59,7 +59,7 @@ class Found:
     exact : bool
         Whether what was held out came out so nearly that no ridge was asked for.
     limited : bool
-        Whether the rank met its limit.
+        Whether the rank met the one that was asked for, or :data:`MOST`.
     work : Work
     """
 
@@ -119,7 +119,7 @@ def search(entries, kinds=("", "c", "cr"), mean_ridge=NO_RIDGE, max_rank=None, s
         error=math.sqrt(stage.score),
         means_error=math.sqrt(baseline.stage.score),
         exact=exact,
-        limited=stage.rank >= run.limit,
+        limited=stage.rank >= run.asked,
         work=work,
     )
 
@@ -127,8 +127,8 @@ def search(entries, kinds=("", "c", "cr"), mean_ridge=NO_RIDGE, max_rank=None, s
 class _Search:
     def __init__(self, entries, mean_ridge, max_rank, seed, report):
         self.entries, self.mean_ridge, self.seed, self.report = entries, mean_ridge, seed, report
-        self.limit = min(MOST, max(1, min(entries.shape) - 1)) if max_rank is None else min(max_rank, *entries.shape)
-        self.limit = _rank_within(entries, self.limit)
+        self.asked = MOST if max_rank is None else max_rank
+        self.limit = _rank_within(entries, min(self.asked, max(1, min(entries.shape) - 1)))
         self.work = Work()
 
     def scout(self, kinds):
