@@ -5,6 +5,7 @@ import warnings
 import torch
 
 POOR = 0.85  # held-out error over that of the column means, above which little was learnt
+FEW = 1.5  # entries for each unknown of an answer without a ridge
 
 
 class LowRankWarning(UserWarning):
@@ -36,6 +37,9 @@ def warn_of(found, entries, stacklevel=3):
         say(f"held-out entries are predicted hardly better than by column means (error {error:.2f} of theirs)")
     if rank and found.limited and not found.exact:
         say(f"the rank met its limit, {rank}: more may be there (give a larger max_rank, or more entries)")
+    unknowns = rank * (sum(entries.shape) - rank)
+    if not found.ridge and entries.count < FEW * unknowns:
+        say(f"{entries.count} known entries are few for the {unknowns} unknowns of rank {rank}")
     fewest = [
         _below(index, size, rank) for index, size in zip((entries.rows, entries.cols), entries.shape, strict=True)
     ]
