@@ -1,8 +1,9 @@
 r"""Least squares with a ridge on both factors at once.
 
-Alternating least squares moves one factor while the other one rests, and is slow where entries are few. Here both move: each step is a damped Gauss-Newton step (Levenberg-Marquardt), found by conjugate gradients whose
-preconditioner are the normal equations of each row and column, which are what the alternating method would solve. The
-damping is a share of the same blocks, so that a step does not depend on how the columns are scaled.
+Alternating least squares moves one factor while the other one rests, and is slow where entries are few. Here both
+move: each step is a damped Gauss-Newton step (Levenberg-Marquardt), found by conjugate gradients whose preconditioner
+are the normal equations of each row and column, which are what the alternating method would solve. The damping is a
+share of the same blocks, so that a step does not depend on how the columns are scaled.
 """
 
 from dataclasses import dataclass, field
