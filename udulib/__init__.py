@@ -52,6 +52,7 @@ __all__ = [
     "descend",
     "effective_rank",
     "fixed_points",
+    "impute",
     "live_columns",
     "lora",
     "nn",
@@ -67,7 +68,7 @@ __all__ = [
     "sweep",
 ]
 
-_ROOMS = ("compress", "deep", "fixed_points", "lora", "nn", "solvers", "sweep")  # loaded when they are used
+_ROOMS = ("compress", "deep", "fixed_points", "impute", "lora", "nn", "solvers", "sweep")  # loaded when they are used
 
 
 def __getattr__(name):

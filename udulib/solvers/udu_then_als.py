@@ -52,7 +52,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     :func:`rank_plateau` says that it is worth its unknowns.
 
     Not for heavy noise: where it is half as large as the entries, UDU's plateau has too many columns, and least squares
-    fits the noise. Hold entries out to see it; :func:`als` of a lower rank with a ridge is what helps.
+    fits the noise. Hold entries out to see it. For a table of your own take
+    ``udulib.impute``, which does so, and warns.
 
     Parameters
     ----------
