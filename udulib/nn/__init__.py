@@ -26,6 +26,7 @@ from udulib.nn.layer import VARIANTS, UDVFactors, UDVLinear
 from udulib.nn.projection import CollapseWarning, PrecisionWarning, Projection, attach, feasible, project_, udv_modules
 from udulib.nn.retraction import retraction_experiment
 from udulib.nn.suggested_radius import radius_of, suggest_radius
+from udulib.nn.watch import UnprojectedWarning, notice_steps
 
 __all__ = [
     "VARIANTS",
@@ -35,10 +36,12 @@ __all__ = [
     "Projection",
     "UDVFactors",
     "UDVLinear",
+    "UnprojectedWarning",
     "attach",
     "convert",
     "diagnose",
     "feasible",
+    "notice_steps",
     "project_",
     "radius_of",
     "retraction_experiment",

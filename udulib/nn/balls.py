@@ -23,6 +23,8 @@ def project_all(modules):
     diagonals = [module.D for module in modules if module.nonnegative]
     if diagonals:
         torch._foreach_clamp_min_(diagonals, 0.0)
+    for module in modules:
+        module.watch.projected()
     return shrinks
 
 

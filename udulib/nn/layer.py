@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from udulib.checks import instance, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.nn.balls import project_all
+from udulib.nn.watch import Watch, notice_steps
 
 BALLS = ("frobenius", "columns")
 ACTIVATIONS = (None, "relu")
@@ -69,6 +70,7 @@ class UDVFactors(nn.Module):
         if not isinstance(ball, str) or ball not in BALLS:
             raise InputError(f"ball is one of {', '.join(map(repr, BALLS))}; got {ball!r}")
         self.ball = ball
+        self.watch = Watch()
         kind = {"device": device, "dtype": _real_dtype(dtype)}
         self.U = nn.Parameter(torch.empty(in_features, hidden, **kind))  # (in, hidden)
         self.D = nn.Parameter(torch.empty(hidden, **kind))  # (hidden,)
@@ -159,6 +161,7 @@ class UDVLinear(UDVFactors):
                 f"the input is real floating point with last dimension {self.in_features}; "
                 f"got {x.dtype} of shape {tuple(x.shape)}"
             )
+        notice_steps(self)
         inner = (x @ self.U) * self.D  # (*, hidden)
         if self.activation == "relu":
             inner = F.relu(inner)
@@ -173,6 +176,7 @@ class UDVLinear(UDVFactors):
         """
         if self.activation is not None:
             raise InputError("a layer with an activation equals no single matrix; use its factors U, D and V")
+        notice_steps(self)
         return (self.V * self.D) @ self.U.T
 
     def extra_repr(self):

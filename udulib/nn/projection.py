@@ -10,6 +10,7 @@ from udulib.checks import instance
 from udulib.errors import InputError
 from udulib.nn.balls import inside, project_all
 from udulib.nn.layer import UDVFactors
+from udulib.nn.watch import UnprojectedWarning, watch_of
 
 HARSH = 0.5  # a projection that multiplies by less than this in one step is warned of
 WATCHED = 100  # steps between two looks at it: each look waits for the device
@@ -27,8 +28,11 @@ class PrecisionWarning(UserWarning):
 class Projection:
     """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
 
-    def __init__(self, optimizer, modules):
-        self.modules = modules
+    def __init__(self, optimizer, model):
+        self.modules = list(udv_modules(model).values())
+        for module in self.modules:
+            watch_of(module).projected()
+        self._model, self._owned = model, _count(optimizer)
         self._steps = 0
         self._shrinks = []  # what the balls multiplied by, since the last look
         self._warned = False
@@ -38,6 +42,9 @@ class Projection:
         shrinks = project_(self.modules)
         if isinstance(optimizer, torch.optim.LBFGS):
             optimizer.state.clear()
+        if self._owned != (owned := _count(optimizer)):
+            self._owned = owned
+            self._look_for_new(optimizer)
         if self._steps and not self._warned:  # the first step only brings the start into its balls
             self._shrinks += shrinks
             if self._steps % WATCHED == 0:
@@ -54,6 +61,20 @@ class Projection:
                 f"its neurons by {smallest:.2f}: those that do not grow die within a few such steps. Lower the "
                 "learning rate or raise the radius; udulib.nn.diagnose says how many neurons are left",
                 CollapseWarning,
+                stacklevel=4,
+            )
+
+    def _look_for_new(self, optimizer):
+        """Layers that the optimizer has been given since `attach`: they are not projected, and it is said once."""
+        known, owned = {id(module) for module in self.modules}, _owned(optimizer)
+        new = {n: m for n, m in udv_modules(self._model).items() if id(m) not in known and id(m.D) in owned}
+        for module in new.values():
+            watch_of(module).said = True
+        if new:
+            warnings.warn(
+                f"{', '.join(new)} came to model and optimizer after attach, and is not projected. Call "
+                "udulib.nn.attach(optimizer, model) again: it takes the place of the first",
+                UnprojectedWarning,
                 stacklevel=4,
             )
 
@@ -92,7 +113,9 @@ def attach(optimizer, model):
     Notes
     -----
     PyTorch stores hooks neither in ``optimizer.state_dict()`` nor in copies of an optimizer: call `attach` again after
-    loading or copying.
+    copying, and after adding layers. Where that is forgotten an `UnprojectedWarning` says so within ten steps: the hook
+    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled, that it is trained
+    outside its set.
 
     Examples
     --------
@@ -111,7 +134,7 @@ def attach(optimizer, model):
     found = udv_modules(model)
     if not found:
         raise InputError("the model has no UDV layer (a module with U, D, V and project_()); nothing to attach")
-    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    owned = _owned(optimizer)
     for name, module in found.items():
         for letter in "UDV":
             _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
@@ -119,7 +142,7 @@ def attach(optimizer, model):
     _check_precision(found)
     if optimizer in _attached:
         _attached[optimizer].remove()
-    _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
+    _attached[optimizer] = projection = Projection(optimizer, model)
     return projection
 
 
@@ -187,6 +210,14 @@ def feasible(model, tol=1e-6):
 def _plain(module):
     """Whether a module is projected by this file's method, and so together with others."""
     return getattr(type(module), "project_", None) is UDVFactors.project_
+
+
+def _owned(optimizer):
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _count(optimizer):
+    return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
 def _registered(optimizer, hook):
