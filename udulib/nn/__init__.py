@@ -20,6 +20,7 @@ and a method ``project_()`` that puts them back into their set in place. Classes
 Letters: ``in_features`` is d, ``out_features`` is c, ``hidden`` is m, ``radius`` is R.
 """
 
+from udulib.nn.conv import UDVConv2d
 from udulib.nn.convert import convert
 from udulib.nn.diagnosis import Diagnosis, diagnose
 from udulib.nn.layer import VARIANTS, UDVFactors, UDVLinear
@@ -34,6 +35,7 @@ __all__ = [
     "Diagnosis",
     "PrecisionWarning",
     "Projection",
+    "UDVConv2d",
     "UDVFactors",
     "UDVLinear",
     "UnprojectedWarning",

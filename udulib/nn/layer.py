@@ -145,13 +145,9 @@ class UDVLinear(UDVFactors):
         self.bias = nn.Parameter(self.V.new_empty(out_features)) if bias else None
         self.reset_parameters(generator)
 
-    @torch.no_grad()
     def reset_parameters(self, generator=None):
         """Start anew, as the paper does."""
-        widths = {"U": self.in_features, "D": self.hidden, "V": self.hidden, "bias": self.hidden}
-        for name, parameter in self.named_parameters(recurse=False):
-            bound = widths[name] ** -0.5
-            parameter.uniform_(-bound, bound, generator=generator)
+        fill_(self, self.hidden, generator)
 
     def forward(self, x):
         """The output for inputs of shape (\\*, in_features): shape (\\*, out_features)."""
@@ -182,6 +178,15 @@ class UDVLinear(UDVFactors):
     def extra_repr(self):
         more = "" if self.bias is None else ", bias=True"
         return super().extra_repr() + more + ("" if self.activation is None else f", activation={self.activation!r}")
+
+
+@torch.no_grad()
+def fill_(module, hidden, generator=None):
+    """The paper's start, which is PyTorch's own, for outputs that each see so many neurons."""
+    widths = {"U": module.in_features, "D": hidden, "V": hidden, "bias": hidden}
+    for name, parameter in module.named_parameters(recurse=False):
+        bound = widths[name] ** -0.5
+        parameter.uniform_(-bound, bound, generator=generator)
 
 
 def _real_dtype(dtype):

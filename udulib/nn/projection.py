@@ -10,6 +10,7 @@ from udulib.checks import instance
 from udulib.errors import InputError
 from udulib.nn.balls import inside, project_all
 from udulib.nn.layer import UDVFactors
+from udulib.nn.shards import is_sharded
 from udulib.nn.watch import UnprojectedWarning, watch_of
 
 HARSH = 0.5  # a projection that multiplies by less than this in one step is warned of
@@ -97,7 +98,8 @@ def attach(optimizer, model):
         may hold several inner iterations.
     model : torch.nn.Module
         With at least one module that has parameters ``U``, ``D``, ``V`` and a method ``project_()``, at any depth;
-        wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not.
+        wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not. Factors may be sharded over processes, by
+        ``fully_shard`` or otherwise, as ``DTensor``: the norms of all then are summed over the processes in one go.
 
     Returns
     -------
@@ -107,15 +109,15 @@ def attach(optimizer, model):
     Raises
     ------
     InputError
-        No such module; a factor that is frozen, not owned by the optimizer, sharded over devices, or no parameter (a
-        parametrized one); a factor that is not real floating point, or that layers of different balls share.
+        No such module; a factor that is frozen, not owned by the optimizer, laid flat by
+        ``FullyShardedDataParallel``, or no parameter (a parametrized one); a factor that is not real floating point, or that layers of different balls share.
 
     Notes
     -----
     PyTorch stores hooks neither in ``optimizer.state_dict()`` nor in copies of an optimizer: call `attach` again after
     copying, and after adding layers. Where that is forgotten an `UnprojectedWarning` says so within ten steps: the hook
-    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled, that it is trained
-    outside its set.
+    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled or sharded, that it is
+    trained outside its set.
 
     Examples
     --------
@@ -137,7 +139,7 @@ def attach(optimizer, model):
     owned = _owned(optimizer)
     for name, module in found.items():
         for letter in "UDV":
-            _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
+            _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned, _plain(module))
     _check_shared(found)
     _check_precision(found)
     if optimizer in _attached:
@@ -255,13 +257,21 @@ def _check_shared(modules):
                     )
 
 
-def _check_factor(name, factor, owned):
+def _check_factor(name, factor, owned, ours):
     if not isinstance(factor, nn.Parameter):
         raise InputError(f"{name} is no parameter of its module (parametrized?); only a plain factor can be projected")
     if not factor.is_floating_point():
         raise InputError(f"{name} is real floating point; got {factor.dtype}")
-    if hasattr(factor, "device_mesh"):
-        raise InputError(f"{name} is sharded over devices: its norm is not known here; use DistributedDataParallel")
+    if is_sharded(factor) and not ours:
+        raise InputError(
+            f"{name} is sharded over devices, and its module projects itself, not knowing of the other parts: use "
+            "UDVLinear, UDVConv2d or udulib.lora, which do, or DistributedDataParallel"
+        )
+    if ours and factor.ndim != (1 if name.endswith("D") else 2):
+        raise InputError(
+            f"{name} has shape {tuple(factor.shape)} here: it is laid flat (by FullyShardedDataParallel?), and its "
+            "norm is not known; shard with torch.distributed.fsdp.fully_shard, or use DistributedDataParallel"
+        )
     if not factor.requires_grad:
         raise InputError(f"{name} is frozen; the projection would change it: call requires_grad_(True) on all factors")
     if id(factor) not in owned:

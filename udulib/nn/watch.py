@@ -71,10 +71,10 @@ def notice_steps(module):
     if not inside(module, 1e-3):
         watch.said = True
         warnings.warn(
-            f"a {type(module).__name__} {tuple(module.U.shape)} was trained for {watch.patience} steps outside its set: no projection comes behind the steps of "
-            "its optimizer. Hooks are not copied with an optimizer, and do not know layers that were added later. "
-            "Call udulib.nn.attach(optimizer, model), again after copying or adding; or, where several optimizers "
-            "share the factors, udulib.nn.project_(model) after their steps",
+            f"a {type(module).__name__} {tuple(module.U.shape)} was trained for {watch.patience} steps outside its "
+            "set: no projection comes behind the steps of its optimizer. Hooks are not copied with an optimizer, and "
+            "do not know layers that were added later. Call udulib.nn.attach(optimizer, model), again after copying or "
+            "adding; or, where several optimizers share the factors, udulib.nn.project_(model) after their steps",
             UnprojectedWarning,
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Nothing to remember: what is trained without projection says so, once, within ten steps; what is projected is silent."""
+"""Nothing to remember: what is trained without projection says so once, within ten steps; the rest is silent."""
 
 import copy
 import pickle
