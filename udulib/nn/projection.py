@@ -109,15 +109,18 @@ def attach(optimizer, model):
     Raises
     ------
     InputError
-        No such module; a factor that is frozen, not owned by the optimizer, laid flat by
-        ``FullyShardedDataParallel``, or no parameter (a parametrized one); a factor that is not real floating point, or that layers of different balls share.
+        No such module; a factor that is frozen, not owned by the optimizer, laid flat by ``FullyShardedDataParallel``,
+        or no parameter (a parametrized one); a factor that is not real floating point, or that layers of different
+        balls share.
 
     Notes
     -----
     PyTorch stores hooks neither in ``optimizer.state_dict()`` nor in copies of an optimizer: call `attach` again after
     copying, and after adding layers. Where that is forgotten an `UnprojectedWarning` says so within ten steps: the hook
-    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled or sharded, that it is
-    trained outside its set.
+    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled or sharded, that it
+    is trained outside its set.
+
+    With sharded factors every process has to make the same steps, and to call `feasible` when the others do.
 
     Examples
     --------

@@ -168,7 +168,7 @@ def flat_is_refused(mesh, folder):
         attach(adam(model), model)
 
 
-CHECKS = (under_fsdp, one_collective, tensor_sharded, two_dimensions, other_layers)
+CHECKS = (under_fsdp, one_collective, tensor_sharded, two_dimensions, other_layers, flat_is_refused)
 
 
 def process(rank, address, folder):
@@ -183,6 +183,7 @@ def process(rank, address, folder):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch's own, about gloo and CPU
 def test_two_processes_equal_one(tmp_path):
     """All checks in one pair of processes, since their start is what takes long; then what they wrote, read by one."""
