@@ -30,14 +30,15 @@ class Projection:
     """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
 
     def __init__(self, optimizer, model):
-        self.modules = list(udv_modules(model).values())
+        owned = _owned(optimizer)
+        self.modules = [m for m in udv_modules(model).values() if any(id(f) in owned for f in _factors(m))]
         for module in self.modules:
             watch_of(module).projected()
         self._model, self._owned = model, _count(optimizer)
         self._steps = 0
         self._shrinks = []  # what the balls multiplied by, since the last look
         self._warned = False
-        self._handle = _registered(optimizer, self._after_step)
+        self._handle = optimizer.register_step_post_hook(self._after_step)
 
     def _after_step(self, optimizer, *_):
         shrinks = project_(self.modules)
@@ -93,9 +94,10 @@ def attach(optimizer, model):
 
     Parameters
     ----------
-    optimizer : torch.optim.Optimizer
-        Any of PyTorch's. It must own all factors. With LBFGS the projection comes once behind each ``step()``, which
-        may hold several inner iterations.
+    optimizer : torch.optim.Optimizer, or a list of such
+        Any of PyTorch's, or a wrapper around one, as accelerate makes it. It must own all factors; where several share
+        them, give all in one list. With LBFGS the projection comes once behind each ``step()``, which may hold several
+        inner iterations.
     model : torch.nn.Module
         With at least one module that has parameters ``U``, ``D``, ``V`` and a method ``project_()``, at any depth;
         wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not. Factors may be sharded over processes, by
@@ -103,8 +105,9 @@ def attach(optimizer, model):
 
     Returns
     -------
-    Projection
-        Its ``remove()`` undoes it. A second ``attach`` on the same optimizer takes the place of the first.
+    Projection, or a list of such
+        Its ``remove()`` undoes it. A second ``attach`` on the same optimizer takes the place of the first. For a list
+        of optimizers one for each, behind whose steps come the layers of which it owns a factor.
 
     Raises
     ------
@@ -134,21 +137,26 @@ def attach(optimizer, model):
     >>> feasible(model)
     True
     """
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise InputError(f"attach wants a torch.optim.Optimizer, then the model; got {type(optimizer).__name__} first")
+    optimizers = [_unwrapped(one) for one in (optimizer if isinstance(optimizer, (list, tuple)) else [optimizer])]
     found = udv_modules(model)
     if not found:
         raise InputError("the model has no UDV layer (a module with U, D, V and project_()); nothing to attach")
-    owned = _owned(optimizer)
+    owned = set().union(*map(_owned, optimizers))
     for name, module in found.items():
         for letter in "UDV":
             _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned, _plain(module))
     _check_shared(found)
     _check_precision(found)
+    projections = [_attach(one, model) for one in optimizers]
+    return projections if isinstance(optimizer, (list, tuple)) else projections[0]
+
+
+def _attach(optimizer, model):
+    new = Projection(optimizer, model)
     if optimizer in _attached:
         _attached[optimizer].remove()
-    _attached[optimizer] = projection = Projection(optimizer, model)
-    return projection
+    _attached[optimizer] = new
+    return new
 
 
 def udv_modules(model):
@@ -225,14 +233,23 @@ def _count(optimizer):
     return sum(len(group["params"]) for group in optimizer.param_groups)
 
 
-def _registered(optimizer, hook):
-    try:
-        return optimizer.register_step_post_hook(hook)
-    except AttributeError:
-        raise InputError(
-            f"{type(optimizer).__name__} wraps an optimizer and cannot take a hook: call attach on the optimizer "
-            "itself, before the framework wraps it (or on what it keeps as its .optimizer)"
-        ) from None
+def _factors(module):
+    return [getattr(module, letter) for letter in "UDV"]
+
+
+def _unwrapped(optimizer):
+    """The optimizer that takes hooks: itself, or what a framework has wrapped."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"attach wants a torch.optim.Optimizer, then the model; got {type(optimizer).__name__} first")
+    outer = optimizer
+    while not hasattr(optimizer, "_optimizer_step_post_hooks"):  # which PyTorch's own constructor makes
+        optimizer = getattr(optimizer, "optimizer", None)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InputError(
+                f"{type(outer).__name__} wraps an optimizer and cannot take a hook: call attach on the optimizer "
+                "itself, before the framework wraps it"
+            )
+    return optimizer
 
 
 def _check_precision(modules):
@@ -280,5 +297,5 @@ def _check_factor(name, factor, owned, ours):
     if id(factor) not in owned:
         raise InputError(
             f"the optimizer does not own {name}; make it from model.parameters() after all layers are in place, or, "
-            "where several optimizers share the factors, call udulib.nn.project_(model) after their steps instead"
+            "where several optimizers share the factors, give them all: attach([first, second], model)"
         )

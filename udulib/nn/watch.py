@@ -74,7 +74,7 @@ def notice_steps(module):
             f"a {type(module).__name__} {tuple(module.U.shape)} was trained for {watch.patience} steps outside its "
             "set: no projection comes behind the steps of its optimizer. Hooks are not copied with an optimizer, and "
             "do not know layers that were added later. Call udulib.nn.attach(optimizer, model), again after copying or "
-            "adding; or, where several optimizers share the factors, udulib.nn.project_(model) after their steps",
+            "adding; or, in a loop without an optimizer of PyTorch's, udulib.nn.project_(model) after each step",
             UnprojectedWarning,
             stacklevel=3,
         )
