@@ -22,9 +22,9 @@ class Recipe:
     radius: float | None = None
 
 
-METHODS = {  # four recipes each, between which the tuning chooses
-    "plain": tuple(Recipe(rate) for rate in (5e-4, 1e-3, 2e-3, 4e-3)),
-    "UDV": tuple(Recipe(rate, radius) for radius in (2.0, 4.0) for rate in (1e-3, 3e-3)),
+METHODS = {  # eight recipes each, between which the tuning chooses; the first radii, 2 and 4, were too small
+    "plain": tuple(Recipe(rate) for rate in (5e-4, 1e-3, 1.5e-3, 2e-3, 3e-3, 4e-3, 6e-3, 8e-3)),
+    "UDV": tuple(Recipe(rate, radius) for radius in (2.0, 4.0, 8.0, 16.0) for rate in (1e-3, 3e-3)),
 }
 TRAINED, HELD, TESTED = 4000, 2000, 5000  # pictures, so that a network takes half a minute on one core
 TUNED_ON, SEEDS = 1000, 10
