@@ -17,6 +17,8 @@ is clipped at zero. Two lines make a network of it::
 `attach` serves any module that keeps a simple protocol: it has factors ``U``, ``D`` and ``V`` as parameters of its own,
 and a method ``project_()`` that puts them back into their set in place. Classes derived from `UDVFactors` have it all.
 
+Where others write the loop, `udulib.nn.lightning` and `udulib.nn.transformers` have the projection as a callback.
+
 Letters: ``in_features`` is d, ``out_features`` is c, ``hidden`` is m, ``radius`` is R.
 """
 
