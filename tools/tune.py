@@ -8,6 +8,7 @@ from functools import partial
 
 from companion.adapters import letter_decoder, tuning
 from companion.completion import ratings
+from companion.networks import convolutions
 from tools.provenance import git, processor, version
 from tools.tree import ToolError, arguments, main, write_json
 
@@ -25,6 +26,7 @@ class Tuning:
 TUNINGS = {
     "movielens-100k-core": Tuning(lambda: ratings.log_all(ratings.load(core=True)), ("cornac",)),
     "movielens-100k": Tuning(lambda: ratings.log_all(ratings.load()), ("cornac",)),
+    "convolutions": Tuning(convolutions.log_all, ()),
     "lora": Tuning(tuning.log_all, ("transformers",)),
     "lora-letters": Tuning(letter_decoder.log_all, ("transformers", "safetensors")),
 }

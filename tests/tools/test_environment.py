@@ -268,7 +268,7 @@ def test_conda_python_is_one_that_the_project_takes():
 
 def test_conda_leaves_the_rest_to_pip_and_the_constraints():
     (pip,) = [entry["pip"] for entry in CONDA["dependencies"] if isinstance(entry, dict)]
-    assert pip == ["--constraint constraints.txt", "--editable .[companion,fast,lora,cluster,book,test]"]
+    assert pip == ["--constraint constraints.txt", "--editable .[companion,fast,lora,trainers,cluster,book,test]"]
 
 
 def test_a_wrong_conda_spec_would_be_found():

@@ -112,7 +112,7 @@ def test_no_file_is_long(package):
 
 HIDE = "import sys\nsys.modules.update(dict.fromkeys({names}))\n"  # to import then fails, as where it is not installed
 OPTIONAL = {"companion", "matplotlib", "yaml", "tqdm", "numba", "sklearn", "pandas", "scipy", "peft", "safetensors"}
-OPTIONAL |= {"transformers", "dask", "distributed", "IPython", "skimage", "cupy"}
+OPTIONAL |= {"transformers", "accelerate", "lightning", "dask", "distributed", "IPython", "skimage", "cupy"}
 
 
 def readme_block():

@@ -28,7 +28,7 @@ def test_faults_are_spread_over_the_rooms():
     assert {"udulib/factorization", "udulib/kernels", "udulib/problems", "udulib/solvers", "udulib/theory"} <= set(
         rooms
     )
-    assert {"udulib/nn", "udulib/lora", "udulib/compress.py", "udulib/sweep", "companion/ledger"} <= set(rooms)
+    assert {"udulib/nn", "udulib/lora", "udulib/compress", "udulib/sweep", "companion/ledger"} <= set(rooms)
     assert all(rooms[room] >= 2 for room in rooms)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from udulib.checks import whole_number
 from udulib.errors import InputError
-from udulib.nn import UDVFactors
+from udulib.nn import UDVFactors, notice_steps
 
 INIT_STD = 1e-2  # of the entries of U at the start, as in the paper's code
 
@@ -51,6 +51,14 @@ class UDVAdapter(Change, UDVFactors):
     def __init__(self, layer, rank, radius, scaling):
         super().__init__(layer.out_features, layer.in_features, rank, radius, **kind_of(layer))  # U has a row an output
         self.scaling = float(scaling)
+
+    def forward(self, x):
+        notice_steps(self)
+        return super().forward(x)
+
+    def delta(self):
+        notice_steps(self)
+        return super().delta()
 
 
 class PlainAdapter(Change, nn.Module):

@@ -18,6 +18,7 @@ from udulib.lora.files import check_called, write_lora
 from udulib.lora.layers import INIT_STD, check_settings
 from udulib.lora.targets import find_targets
 from udulib.nn.hosts import read_layers, unfuse
+from udulib.nn.watch import Watch, notice_steps
 
 TESTED = ("0.21.2",)
 
@@ -35,9 +36,11 @@ class UDVLoraLinear(Linear):
 
     adapter_layer_names = (*Linear.adapter_layer_names, "lora_udv_D")
     radius = 1.0  # until `wrap` sets it
+    ball, nonnegative = "frobenius", True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.watch = Watch()
         self.register_state_dict_pre_hook(_refuse)
 
     def resolve_lora_variant(self, **kwargs):
@@ -66,6 +69,7 @@ class UDVLoraLinear(Linear):
         for factor in (self.U, self.V):
             factor *= (self.radius / torch.linalg.vector_norm(factor)).clamp(max=1.0)
         self.D.clamp_(min=0.0)
+        self.watch.projected()
         return self
 
     def get_delta_weight(self, adapter):
@@ -87,6 +91,7 @@ class _UDVVariant(LoraVariant):
 
     @staticmethod
     def forward(module, active_adapter, x, result, **kwargs):
+        notice_steps(module)
         inner = module.lora_dropout[active_adapter](x) @ module.V.T
         return result + nn.functional.linear(inner, module.U * (module.D * module.scaling[active_adapter]))
 

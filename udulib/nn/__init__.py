@@ -17,15 +17,19 @@ is clipped at zero. Two lines make a network of it::
 `attach` serves any module that keeps a simple protocol: it has factors ``U``, ``D`` and ``V`` as parameters of its own,
 and a method ``project_()`` that puts them back into their set in place. Classes derived from `UDVFactors` have it all.
 
+Where others write the loop, `udulib.nn.lightning` and `udulib.nn.transformers` have the projection as a callback.
+
 Letters: ``in_features`` is d, ``out_features`` is c, ``hidden`` is m, ``radius`` is R.
 """
 
+from udulib.nn.conv import UDVConv2d
 from udulib.nn.convert import convert
 from udulib.nn.diagnosis import Diagnosis, diagnose
 from udulib.nn.layer import VARIANTS, UDVFactors, UDVLinear
 from udulib.nn.projection import CollapseWarning, PrecisionWarning, Projection, attach, feasible, project_, udv_modules
 from udulib.nn.retraction import retraction_experiment
 from udulib.nn.suggested_radius import radius_of, suggest_radius
+from udulib.nn.watch import UnprojectedWarning, notice_steps
 
 __all__ = [
     "VARIANTS",
@@ -33,12 +37,15 @@ __all__ = [
     "Diagnosis",
     "PrecisionWarning",
     "Projection",
+    "UDVConv2d",
     "UDVFactors",
     "UDVLinear",
+    "UnprojectedWarning",
     "attach",
     "convert",
     "diagnose",
     "feasible",
+    "notice_steps",
     "project_",
     "radius_of",
     "retraction_experiment",

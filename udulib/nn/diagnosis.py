@@ -28,7 +28,7 @@ class Diagnosis:
     spectrum : array, descending
         Singular values of :math:`U\,\mathrm{diag}(D)`, which the paper shows.
     map_spectrum : array, descending
-        Singular values of :math:`V\,\mathrm{diag}(D)\,U^\top`.
+        Singular values of :math:`V\,\mathrm{diag}(D)\,U^\top`; of a convolution, those of all its groups.
     pressure : tuple of two floats
         :math:`\|U\|/R` and :math:`\|V\|/R` in the norm of the ball (of the largest column): 1 where it is active.
     bottleneck : bool
@@ -102,7 +102,12 @@ def _diagnosis(module, tol):
         alive=alive,
         zeros=int(np.sum(contributions == 0)),
         spectrum=np.linalg.svd(U * D, compute_uv=False),
-        map_spectrum=np.linalg.svd((V * D) @ U.T, compute_uv=False),
+        map_spectrum=_map_spectrum(U, D, V, getattr(module, "groups", 1)),
         pressure=tuple(float(np.max(np.linalg.norm(matrix, axis=axis)) / module.radius) for matrix in (U, V)),
-        bottleneck=alive < min(module.in_features, module.out_features),
+        bottleneck=alive < getattr(module, "groups", 1) * min(module.in_features, module.out_features),
     )
+
+
+def _map_spectrum(U, D, V, groups):
+    U, V = (np.stack(np.split(factor, groups, axis=1)) for factor in (U, V * D))  # (g, d, m), (g, c, m)
+    return np.sort(np.linalg.svd(V @ np.swapaxes(U, 1, 2), compute_uv=False).ravel())[::-1]

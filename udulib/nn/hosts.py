@@ -5,6 +5,7 @@ from functools import partial
 from torch import nn
 
 from udulib.errors import InputError
+from udulib.nn.attention import PROJECTIONS, UDVAttention
 
 
 def read_layers(model):
@@ -21,14 +22,15 @@ def read_layers(model):
     found = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.MultiheadAttention):
-            found[f"{name}.out_proj".lstrip(".")] = "always"
+            parts = ("out_proj", *(PROJECTIONS if isinstance(module, UDVAttention) else ()))
+            found |= {f"{name}.{part}".lstrip("."): "always" for part in parts}
         elif isinstance(module, nn.TransformerEncoderLayer):
             found |= {f"{name}.{part}".lstrip("."): "in eval mode" for part in ("linear1", "linear2")}
     return found
 
 
 def unfuse(model, kinds):
-    """Have encoder layers call their linear layers always, where these are of the given classes."""
+    """Have encoder layers call their parts always, where these are of the given classes."""
     for module in model.modules():
         if isinstance(module, nn.TransformerEncoderLayer) and _holds(module, kinds):
             module.activation_relu_or_gelu = 0  # which PyTorch reads as: no fused routine knows this activation
@@ -49,7 +51,7 @@ def refuse_saving(model, kinds, advice):
 
 
 def _holds(layer, kinds):
-    return isinstance(layer.linear1, kinds) or isinstance(layer.linear2, kinds)
+    return any(isinstance(part, kinds) for part in (layer.linear1, layer.linear2, layer.self_attn))
 
 
 def _save(module, kinds, advice, *arguments, **settings):

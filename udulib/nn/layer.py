@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from udulib.checks import instance, positive_number, whole_number
 from udulib.errors import InputError
 from udulib.nn.balls import project_all
+from udulib.nn.watch import Watch, notice_steps
 
 BALLS = ("frobenius", "columns")
 ACTIVATIONS = (None, "relu")
@@ -69,6 +70,7 @@ class UDVFactors(nn.Module):
         if not isinstance(ball, str) or ball not in BALLS:
             raise InputError(f"ball is one of {', '.join(map(repr, BALLS))}; got {ball!r}")
         self.ball = ball
+        self.watch = Watch()
         kind = {"device": device, "dtype": _real_dtype(dtype)}
         self.U = nn.Parameter(torch.empty(in_features, hidden, **kind))  # (in, hidden)
         self.D = nn.Parameter(torch.empty(hidden, **kind))  # (hidden,)
@@ -143,13 +145,9 @@ class UDVLinear(UDVFactors):
         self.bias = nn.Parameter(self.V.new_empty(out_features)) if bias else None
         self.reset_parameters(generator)
 
-    @torch.no_grad()
     def reset_parameters(self, generator=None):
         """Start anew, as the paper does."""
-        widths = {"U": self.in_features, "D": self.hidden, "V": self.hidden, "bias": self.hidden}
-        for name, parameter in self.named_parameters(recurse=False):
-            bound = widths[name] ** -0.5
-            parameter.uniform_(-bound, bound, generator=generator)
+        fill_(self, self.hidden, generator)
 
     def forward(self, x):
         """The output for inputs of shape (\\*, in_features): shape (\\*, out_features)."""
@@ -159,6 +157,7 @@ class UDVLinear(UDVFactors):
                 f"the input is real floating point with last dimension {self.in_features}; "
                 f"got {x.dtype} of shape {tuple(x.shape)}"
             )
+        notice_steps(self)
         inner = (x @ self.U) * self.D  # (*, hidden)
         if self.activation == "relu":
             inner = F.relu(inner)
@@ -173,11 +172,21 @@ class UDVLinear(UDVFactors):
         """
         if self.activation is not None:
             raise InputError("a layer with an activation equals no single matrix; use its factors U, D and V")
+        notice_steps(self)
         return (self.V * self.D) @ self.U.T
 
     def extra_repr(self):
         more = "" if self.bias is None else ", bias=True"
         return super().extra_repr() + more + ("" if self.activation is None else f", activation={self.activation!r}")
+
+
+@torch.no_grad()
+def fill_(module, hidden, generator=None):
+    """The paper's start, which is PyTorch's own, for outputs that each see so many neurons."""
+    widths = {"U": module.in_features, "D": hidden, "V": hidden, "bias": hidden}
+    for name, parameter in module.named_parameters(recurse=False):
+        bound = widths[name] ** -0.5
+        parameter.uniform_(-bound, bound, generator=generator)
 
 
 def _real_dtype(dtype):

@@ -10,6 +10,8 @@ from udulib.checks import instance
 from udulib.errors import InputError
 from udulib.nn.balls import inside, project_all
 from udulib.nn.layer import UDVFactors
+from udulib.nn.shards import is_sharded
+from udulib.nn.watch import UnprojectedWarning, watch_of
 
 HARSH = 0.5  # a projection that multiplies by less than this in one step is warned of
 WATCHED = 100  # steps between two looks at it: each look waits for the device
@@ -27,17 +29,24 @@ class PrecisionWarning(UserWarning):
 class Projection:
     """What `attach` returns: the projection behind every step of one optimizer. ``remove()`` takes it away again."""
 
-    def __init__(self, optimizer, modules):
-        self.modules = modules
+    def __init__(self, optimizer, model):
+        owned = _owned(optimizer)
+        self.modules = [m for m in udv_modules(model).values() if any(id(f) in owned for f in _factors(m))]
+        for module in self.modules:
+            watch_of(module).projected()
+        self._model, self._owned = model, _count(optimizer)
         self._steps = 0
         self._shrinks = []  # what the balls multiplied by, since the last look
         self._warned = False
-        self._handle = _registered(optimizer, self._after_step)
+        self._handle = optimizer.register_step_post_hook(self._after_step)
 
     def _after_step(self, optimizer, *_):
         shrinks = project_(self.modules)
         if isinstance(optimizer, torch.optim.LBFGS):
             optimizer.state.clear()
+        if self._owned != (owned := _count(optimizer)):
+            self._owned = owned
+            self._look_for_new(optimizer)
         if self._steps and not self._warned:  # the first step only brings the start into its balls
             self._shrinks += shrinks
             if self._steps % WATCHED == 0:
@@ -57,6 +66,20 @@ class Projection:
                 stacklevel=4,
             )
 
+    def _look_for_new(self, optimizer):
+        """Layers that the optimizer has been given since `attach`: they are not projected, and it is said once."""
+        known, owned = {id(module) for module in self.modules}, _owned(optimizer)
+        new = {n: m for n, m in udv_modules(self._model).items() if id(m) not in known and id(m.D) in owned}
+        for module in new.values():
+            watch_of(module).said = True
+        if new:
+            warnings.warn(
+                f"{', '.join(new)} came to model and optimizer after attach, and is not projected. Call "
+                "udulib.nn.attach(optimizer, model) again: it takes the place of the first",
+                UnprojectedWarning,
+                stacklevel=4,
+            )
+
     def remove(self):
         """Stop projecting behind the steps of the optimizer."""
         self._handle.remove()
@@ -71,28 +94,36 @@ def attach(optimizer, model):
 
     Parameters
     ----------
-    optimizer : torch.optim.Optimizer
-        Any of PyTorch's. It must own all factors. With LBFGS the projection comes once behind each ``step()``, which
-        may hold several inner iterations.
+    optimizer : torch.optim.Optimizer, or a list of such
+        Any of PyTorch's, or a wrapper around one, as accelerate makes it. It must own all factors; where several share
+        them, give all in one list. With LBFGS the projection comes once behind each ``step()``, which may hold several
+        inner iterations.
     model : torch.nn.Module
         With at least one module that has parameters ``U``, ``D``, ``V`` and a method ``project_()``, at any depth;
-        wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not.
+        wrapped by ``DistributedDataParallel`` or ``torch.compile`` or not. Factors may be sharded over processes, by
+        ``fully_shard`` or otherwise, as ``DTensor``: the norms of all then are summed over the processes in one go.
 
     Returns
     -------
-    Projection
-        Its ``remove()`` undoes it. A second ``attach`` on the same optimizer takes the place of the first.
+    Projection, or a list of such
+        Its ``remove()`` undoes it. A second ``attach`` on the same optimizer takes the place of the first. For a list
+        of optimizers one for each, behind whose steps come the layers of which it owns a factor.
 
     Raises
     ------
     InputError
-        No such module; a factor that is frozen, not owned by the optimizer, sharded over devices, or no parameter (a
-        parametrized one); a factor that is not real floating point, or that layers of different balls share.
+        No such module; a factor that is frozen, not owned by the optimizer, laid flat by ``FullyShardedDataParallel``,
+        or no parameter (a parametrized one); a factor that is not real floating point, or that layers of different
+        balls share.
 
     Notes
     -----
     PyTorch stores hooks neither in ``optimizer.state_dict()`` nor in copies of an optimizer: call `attach` again after
-    loading or copying.
+    copying, and after adding layers. Where that is forgotten an `UnprojectedWarning` says so within ten steps: the hook
+    sees what the optimizer has been given, and a layer sees in ``forward``, unless it is compiled or sharded, that it
+    is trained outside its set.
+
+    With sharded factors every process has to make the same steps, and to call `feasible` when the others do.
 
     Examples
     --------
@@ -106,21 +137,26 @@ def attach(optimizer, model):
     >>> feasible(model)
     True
     """
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise InputError(f"attach wants a torch.optim.Optimizer, then the model; got {type(optimizer).__name__} first")
+    optimizers = [_unwrapped(one) for one in (optimizer if isinstance(optimizer, (list, tuple)) else [optimizer])]
     found = udv_modules(model)
     if not found:
         raise InputError("the model has no UDV layer (a module with U, D, V and project_()); nothing to attach")
-    owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    owned = set().union(*map(_owned, optimizers))
     for name, module in found.items():
         for letter in "UDV":
-            _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned)
+            _check_factor(f"{name}.{letter}".lstrip("."), getattr(module, letter), owned, _plain(module))
     _check_shared(found)
     _check_precision(found)
+    projections = [_attach(one, model) for one in optimizers]
+    return projections if isinstance(optimizer, (list, tuple)) else projections[0]
+
+
+def _attach(optimizer, model):
+    new = Projection(optimizer, model)
     if optimizer in _attached:
         _attached[optimizer].remove()
-    _attached[optimizer] = projection = Projection(optimizer, list(found.values()))
-    return projection
+    _attached[optimizer] = new
+    return new
 
 
 def udv_modules(model):
@@ -189,14 +225,31 @@ def _plain(module):
     return getattr(type(module), "project_", None) is UDVFactors.project_
 
 
-def _registered(optimizer, hook):
-    try:
-        return optimizer.register_step_post_hook(hook)
-    except AttributeError:
-        raise InputError(
-            f"{type(optimizer).__name__} wraps an optimizer and cannot take a hook: call attach on the optimizer "
-            "itself, before the framework wraps it (or on what it keeps as its .optimizer)"
-        ) from None
+def _owned(optimizer):
+    return {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _count(optimizer):
+    return sum(len(group["params"]) for group in optimizer.param_groups)
+
+
+def _factors(module):
+    return [getattr(module, letter) for letter in "UDV"]
+
+
+def _unwrapped(optimizer):
+    """The optimizer that takes hooks: itself, or what a framework has wrapped."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(f"attach wants a torch.optim.Optimizer, then the model; got {type(optimizer).__name__} first")
+    outer = optimizer
+    while not hasattr(optimizer, "_optimizer_step_post_hooks"):  # which PyTorch's own constructor makes
+        optimizer = getattr(optimizer, "optimizer", None)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InputError(
+                f"{type(outer).__name__} wraps an optimizer and cannot take a hook: call attach on the optimizer "
+                "itself, before the framework wraps it"
+            )
+    return optimizer
 
 
 def _check_precision(modules):
@@ -224,17 +277,25 @@ def _check_shared(modules):
                     )
 
 
-def _check_factor(name, factor, owned):
+def _check_factor(name, factor, owned, ours):
     if not isinstance(factor, nn.Parameter):
         raise InputError(f"{name} is no parameter of its module (parametrized?); only a plain factor can be projected")
     if not factor.is_floating_point():
         raise InputError(f"{name} is real floating point; got {factor.dtype}")
-    if hasattr(factor, "device_mesh"):
-        raise InputError(f"{name} is sharded over devices: its norm is not known here; use DistributedDataParallel")
+    if is_sharded(factor) and not ours:
+        raise InputError(
+            f"{name} is sharded over devices, and its module projects itself, not knowing of the other parts: use "
+            "UDVLinear, UDVConv2d or udulib.lora, which do, or DistributedDataParallel"
+        )
+    if ours and factor.ndim != (1 if name.endswith("D") else 2):
+        raise InputError(
+            f"{name} has shape {tuple(factor.shape)} here: it is laid flat (by FullyShardedDataParallel?), and its "
+            "norm is not known; shard with torch.distributed.fsdp.fully_shard, or use DistributedDataParallel"
+        )
     if not factor.requires_grad:
         raise InputError(f"{name} is frozen; the projection would change it: call requires_grad_(True) on all factors")
     if id(factor) not in owned:
         raise InputError(
             f"the optimizer does not own {name}; make it from model.parameters() after all layers are in place, or, "
-            "where several optimizers share the factors, call udulib.nn.project_(model) after their steps instead"
+            "where several optimizers share the factors, give them all: attach([first, second], model)"
         )
