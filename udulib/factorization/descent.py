@@ -75,9 +75,10 @@ def descend(
         ``"auto"`` takes a GPU if there is one.
     dtype : {"float64", "float32", "complex128", "complex64"}, default "float64"
         Precision of the factors. For a complex problem a real name means the complex type of that precision.
-    engine : {"auto", "loop", "numba", "graph"}, default "auto"
-        What does the updates: PyTorch; kernels for :class:`Completion` on the CPU, which need numba; or, on a GPU, CUDA
-        graphs of PyTorch's operations. ``"auto"`` takes what is fastest. All give the same result up to round-off.
+    engine : {"auto", "loop", "numba", "fused", "graph"}, default "auto"
+        What does the updates: PyTorch; kernels for :class:`Completion` on the CPU, which need numba, or on a GPU, which
+        need CuPy; or, on a GPU too, CUDA graphs of PyTorch's operations. ``"auto"`` takes what is fastest and there.
+        All give the same result up to round-off. ``Trace.engine`` says which it was.
 
     Returns
     -------
@@ -136,6 +137,8 @@ def descend(
     problem = problem.to(device, dtype)
     if engine == "numba":
         stepper = kernels.FusedSteps(problem, model, eta, radius, iterations)
+    elif engine == "fused":
+        stepper = kernels.fused_steps(problem, model, eta, radius, iterations)
     else:
         stepper = _Loop(problem, model, eta, radius)
         stepper = kernels.GraphSteps(stepper) if engine == "graph" else stepper
