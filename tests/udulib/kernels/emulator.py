@@ -41,7 +41,9 @@ def kernel(file, name, shared, device, **chosen):
 
 
 def _compiled(file, options):
-    source = f'#include "{HEADER}"\n' + _shared_made_explicit(launching.source(file)) + _launchers(launching.source(file))
+    source = (
+        f'#include "{HEADER}"\n' + _shared_made_explicit(launching.source(file)) + _launchers(launching.source(file))
+    )
     key = hashlib.sha256("\n".join([HEADER.read_text(), source, *options]).encode()).hexdigest()[:20]
     FOLDER.mkdir(exist_ok=True)
     code, library = FOLDER / f"{key}.cpp", FOLDER / f"{key}.so"

@@ -104,7 +104,18 @@ class BlockSteps:
         entries = self.entries.slots, self.entries.partner, self.entries.known
         settings = self.step_size[runs].contiguous(), self.radius[runs].contiguous(), self.problem[runs].contiguous()
         numbers = rows, self.rows_u, width, steps
-        run((count * shape.cluster,), shape.threads, packed, scratch, packed_d, partial, *settings, *entries, told, *numbers)
+        run(
+            (count * shape.cluster,),
+            shape.threads,
+            packed,
+            scratch,
+            packed_d,
+            partial,
+            *settings,
+            *entries,
+            told,
+            *numbers,
+        )
         report[runs] = told
         if isinstance(chosen, torch.Tensor):
             matrix[runs] = matrix[runs].scatter(-1, index, packed[..., :rank])

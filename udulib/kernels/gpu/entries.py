@@ -26,7 +26,9 @@ def entries_by_row(problem, symmetric, dtype):
     of = torch.arange(problems, device=rows.device)[:, None]
     if symmetric:  # (i, j) and (j, i) are one pair, and hold half the residual each if only one of them is known
         pair, found, times = torch.unique(
-            (of * d + torch.minimum(rows, cols)) * d + torch.maximum(rows, cols), return_inverse=True, return_counts=True
+            (of * d + torch.minimum(rows, cols)) * d + torch.maximum(rows, cols),
+            return_inverse=True,
+            return_counts=True,
         )
         target = torch.zeros_like(pair, dtype=values.dtype).index_add_(0, found.ravel(), values.ravel()) / times
         i, j = pair // d, pair % d  # i counts on from problem to problem

@@ -1,4 +1,4 @@
-"""From CUDA C to a kernel, by CuPy: its ``RawModule`` is kept, Colab has it, and compiling takes no compiler but NVRTC."""
+"""From CUDA C to a kernel, by CuPy: its ``RawModule`` is kept, Colab has it, and it needs no compiler but NVRTC."""
 
 import functools
 from dataclasses import dataclass
@@ -22,8 +22,10 @@ class Card:
 
 def card(device):
     """The card that a torch device is."""
+    import cupy
+
     properties = torch.cuda.get_device_properties(device)
-    most = getattr(properties, "shared_memory_per_block_optin", 48 * 1024)
+    most = cupy.cuda.Device(torch.device(device).index or 0).attributes["MaxSharedMemoryPerBlockOptin"]
     return Card(properties.multi_processor_count, most - STATIC, properties.major >= 9)
 
 

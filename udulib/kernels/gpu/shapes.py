@@ -40,7 +40,7 @@ def shape_of_blocks(rows, width, itemsize, runs, card):
         cluster //= 2
     lanes, vectors = _lanes(width, itemsize, VECTORS, wanted=-(-THREADS * cluster // rows))
     words = vectors * VECTOR // 4
-    batch = 4 if itemsize < 8 and words <= 12 or words <= 8 else 2
+    batch = 4 if (itemsize < 8 and words <= 12) or words <= 8 else 2
     registers = words * (3 + batch) + 40
     most = next((warps for some, warps in REGISTERS if registers <= some), 8)
     groups = -(-rows // (cluster * (32 // lanes)))
@@ -56,7 +56,7 @@ def shape_of_rows(width, itemsize):
 
 
 def _lanes(width, itemsize, most, wanted):
-    """Threads of a row, ``wanted`` if they all have something to do, and vectors of each, ``most`` if that is enough."""
+    """Threads of a row, ``wanted`` if all have something to do, and vectors of each, ``most`` if that is enough."""
     vectors, lanes = width * itemsize // VECTOR, 1
     while lanes < 32 and lanes < vectors and (lanes < wanted or -(-vectors // lanes) > most):
         lanes *= 2
