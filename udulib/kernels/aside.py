@@ -22,13 +22,13 @@ class Aside:
 
     Parameters
     ----------
-    step_size : torch.Tensor, shape (\*,)
+    step_size : float or torch.Tensor, shape (\*,)
     iterations : int
         How many steps the runs have.
     """
 
     def __init__(self, step_size, iterations):
-        self.rate, self.left = 2.0 * step_size, iterations
+        self.rate, self.left = 2.0 * torch.as_tensor(step_size, dtype=torch.float64), iterations
         self.gradient = torch.full_like(self.rate, math.inf)  # Frobenius norm of G at the last step
         self.mistaken = torch.zeros_like(self.rate)  # exponent used up by columns set aside
 
@@ -58,7 +58,7 @@ class Aside:
             _, squares = self._sizes(factors)
             reach = torch.where(aside, self._reach(factors, squares), 0.0).amax(-1)
             self.mistaken = self.mistaken + reach * gradients
-        self.left, self.gradient = self.left - steps, gradient
+        self.left, self.gradient = self.left - steps, torch.as_tensor(gradient, dtype=torch.float64)
 
     def _reach(self, factors, squares):
         """What times the norm of G bounds the exponent of growth a step: D may grow too, by less than the column."""

@@ -70,7 +70,7 @@ class _Run:
 
     def __init__(self, layout, step_size, radius, iterations):
         self.layout, self.step_size, self.radius = layout, step_size, radius
-        self.aside = Aside(torch.tensor(step_size, dtype=torch.float64), iterations)
+        self.aside = Aside(float(step_size), iterations)
 
     def advance(self, factors, steps):
         """Move the factors in place; returns the sum of log(1/c)."""
@@ -83,7 +83,7 @@ class _Run:
             if name in factors:
                 factors[name][:, kept] = packed[name][:, : np.count_nonzero(kept)]
                 factors[name][:, ~kept] *= np.exp(-shrink)
-        self.aside.account(tensors, chosen, steps, gradients, torch.tensor(gradient, dtype=torch.float64))
+        self.aside.account(tensors, chosen, steps, gradients, gradient)
         return shrink_u + shrink_v
 
     def _kernel(self, packed, steps):

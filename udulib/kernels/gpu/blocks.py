@@ -37,7 +37,7 @@ class BlockSteps:
         self.problem = which.expand(self.batch).reshape(-1).to(self.device)
         self.card = launching.card(self.device)
         self.learn_d = "D" in model.names
-        self.aside = Aside(self.step_size.double(), iterations) if self.learn_d else None
+        self.aside = Aside(self.step_size, iterations) if self.learn_d else None
 
     def advance(self, factors, count):
         r"""The factors ``count`` steps on, and the sum of :math:`\log(1/c)` over these steps, shape (\*,)."""
