@@ -53,11 +53,28 @@ def kernel(file, name, shared, device, **chosen):
         function.max_dynamic_shared_size_bytes = shared
 
     def launch(grid, threads, *arguments):
-        stream = torch.cuda.current_stream(device)
-        with cupy.cuda.Device(device.index or 0), cupy.cuda.ExternalStream(stream.cuda_stream):
+        with cupy.cuda.Device(device.index or 0), _stream(torch.cuda.current_stream(device)):
             function(grid, (threads,), tuple(map(_passed, arguments)), shared_mem=shared)
 
     return launch
+
+
+class _Stream:
+    """A stream of torch's as CuPy wants to be given one: by the CUDA stream protocol."""
+
+    def __init__(self, stream):
+        self.stream = stream
+
+    def __cuda_stream__(self):
+        return 0, self.stream.cuda_stream
+
+
+def _stream(stream):
+    import cupy
+
+    if hasattr(cupy.cuda.Stream, "from_external"):
+        return cupy.cuda.Stream.from_external(_Stream(stream))
+    return cupy.cuda.ExternalStream(stream.cuda_stream)  # CuPy before 14
 
 
 def _passed(argument):
