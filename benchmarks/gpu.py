@@ -4,6 +4,7 @@ Each stage is a process of its own with a time of its own, and leaves ``FOLDER/S
 before they are timed.
 """
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,54 +12,47 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
-from figure_one import INIT_SCALE, STEP_SIZE, figure, instance
+from figure_one import CORES, INIT_SCALE, STEP_SIZE, figure, instance
 
 import udulib as ul
 from udulib import kernels
 from udulib.factorization.descent import _Loop
-from udulib.kernels.gpu import blocks, launching, rows, shapes
-from udulib.kernels.gpu.shapes import Shape
+from udulib.kernels.gpu import blocks, launching, rows
 
 D = R = 100
 FLOAT64, FLOAT32 = torch.float64, torch.float32
 
 
 def tests():
-    """Those that need a GPU."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "--durations",
-        "5",
-        "--maxfail=6",
-        "tests/udulib",
-    ]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    print(done.stdout[-6000:])
-    return {"passed": done.returncode == 0, "tail": done.stdout[-6000:]}
+    """Those that need a GPU, over several processes where pytest can do that; what they say is in ``tests.txt``."""
+    at_once = ("-n", "8") if importlib.util.find_spec("xdist") else ()
+    chosen = ("-q", "-m", "gpu", "-p", "no:cacheprovider", "--maxfail=12", *at_once, "tests/udulib/kernels")
+    with FOUND["file"].with_suffix(".txt").open("w") as said:
+        command = [sys.executable, "-m", "pytest", *chosen]
+        try:
+            done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, timeout=STAGES[tests] - 8)
+            keep(passed=done.returncode == 0)
+        except subprocess.TimeoutExpired:
+            keep(passed="stopped before the end")
 
 
-def steps(runs=(8, 16, 132, 528), dtypes=("float64", "float32"), engines=("fused", "graph")):
-    """Microseconds of a step and run, all columns alive, beside the card's limits."""
-    found = []
-    for dtype in dtypes:
-        for model in (ul.UDU, ul.BM):
-            for count in runs:
-                row = {"model": model.__name__, "dtype": dtype, "runs": count}
-                row |= {engine: microseconds(engine, model(R), count, getattr(torch, dtype)) for engine in engines}
-                found.append(row)
-                show(row)
-    return {"rows": found, "limits": limits()}
+def steps():
+    """Microseconds of a step and run, all columns alive, beside the card's limits, the graph engine, two CPU cores."""
+    keep(limits=limits())
+    for dtype in (FLOAT64, FLOAT32):
+        for model in (ul.UDU(R), ul.BM(R)):
+            for runs in (16, 132, 528) if isinstance(model, ul.UDU) else (132,):
+                fused, graph = (microseconds(engine, model, runs, dtype) for engine in ("fused", "graph"))
+                add(model=type(model).__name__, dtype=str(dtype)[6:], runs=runs, fused=fused, graph=graph)
+    torch.set_num_threads(CORES)
+    run = dict(step_size=np.full(CORES, 0.05), init_scale=1.0, record_at=[], device="cpu")
+    ul.descend(instance(0)[0], ul.UDU(R), iterations=1000, **run)
+    begin = time.perf_counter()
+    trace = ul.descend(instance(0)[0], ul.UDU(R), iterations=5000, **run)
+    keep(two_cores=1e6 * (time.perf_counter() - begin) / 5000 / CORES, two_cores_engine=trace.engine)
 
 
 def limits():
@@ -122,61 +116,17 @@ def best(work, repeats):
     return min(seconds)
 
 
-CANDIDATES = {  # runs, columns: lanes, entries at a time, warps, blocks of a run, shared memory
-    ("float64", 132, 100): [
-        (8, 4, 7, 1, 1), (8, 2, 9, 1, 1), (8, 2, 13, 1, 1), (8, 1, 13, 1, 1), (16, 2, 13, 1, 1), (16, 4, 13, 1, 1),
-        (16, 4, 10, 1, 1), (16, 2, 17, 1, 1), (16, 1, 17, 1, 1), (16, 1, 25, 1, 1), (32, 2, 20, 1, 1),
-        (32, 2, 25, 1, 1), (32, 4, 20, 1, 1), (32, 4, 15, 1, 1), (16, 2, 13, 1, 0), (8, 4, 7, 1, 0), (32, 2, 25, 1, 0),
-    ],
-    ("float32", 132, 100): [
-        (8, 2, 13, 1, 1), (8, 4, 13, 1, 1), (8, 4, 9, 1, 1), (8, 1, 13, 1, 1), (8, 2, 25, 1, 1), (16, 4, 17, 1, 1),
-        (16, 2, 25, 1, 1), (16, 4, 25, 1, 1), (32, 4, 25, 1, 1), (4, 2, 7, 1, 1), (4, 4, 7, 1, 1), (8, 2, 13, 1, 0),
-    ],
-    ("float64", 8, 100): [
-        (32, 4, 13, 8, 0), (32, 2, 13, 8, 0), (32, 4, 7, 8, 0), (16, 2, 7, 8, 0), (16, 4, 7, 8, 0), (32, 2, 25, 4, 0),
-        (32, 4, 13, 4, 0), (16, 2, 13, 4, 0), (16, 2, 13, 2, 0), (32, 2, 25, 2, 0),
-    ],
-    ("float64", 16, 100): [(32, 4, 13, 8, 0), (32, 2, 25, 4, 0), (16, 2, 13, 4, 0), (16, 2, 13, 2, 0)],
-    ("float64", 8, 8): [
-        (1, 4, 4, 1, 1), (2, 4, 7, 1, 1), (4, 4, 13, 1, 1), (4, 4, 7, 1, 1), (4, 2, 13, 1, 1), (4, 4, 13, 2, 0),
-        (4, 4, 7, 2, 0), (4, 4, 4, 4, 0), (4, 4, 2, 8, 0),
-    ],
-    ("float64", 132, 8): [(1, 4, 4, 1, 1), (2, 4, 7, 1, 1), (4, 4, 13, 1, 1), (4, 4, 7, 1, 1)],
-}  # fmt: skip
-
-
-def layouts():
-    """Which shape of a block is fastest: what ``shapes.py`` chooses, and others."""
-    found = []
-    for (dtype, runs, width), candidates in CANDIDATES.items():
-        itemsize = 8 if dtype == "float64" else 4
-        chosen = shapes.shape_of_blocks(D, width, itemsize, runs, launching.card("cuda"))
-        others = [
-            Shape(lanes, -(-width * itemsize // 16 // lanes), batch, 32 * warps, cluster, bool(shared))
-            for lanes, batch, warps, cluster, shared in candidates
-        ]
-        for shape in [chosen, *others]:
-            row = {"dtype": dtype, "runs": runs, "columns": width, "chosen": shape is chosen, **vars(shape)}
-            try:
-                with mock.patch.object(blocks, "shape_of_blocks", lambda *arguments, shape=shape: shape):
-                    row["step"] = runs * microseconds("fused", ul.UDU(width), runs, getattr(torch, dtype), 400)
-            except Exception as error:  # one that a card cannot take must not end the others
-                row["error"] = f"{type(error).__name__}: {error}"[:300]
-            found.append(row)
-            show(row)
-    return {"rows": found}
-
-
 def figure_one():
     """The 16 runs of Figure 1, a million iterations each."""
     figure(instance(0)[0], 30_000, "cuda")
     seconds, traces = figure(instance(0)[0], 1_000_000, "cuda")
-    return {
-        "seconds": seconds,
-        "engines": [trace.engine for trace in traces.values()],
-        "ranks": {name: ul.numerical_rank(trace.singular_values, 1e-8).tolist() for name, trace in traces.items()},
-        "fourth_over_first": (traces["UDU"].singular_values[:, 3] / traces["UDU"].singular_values[:, 0]).tolist(),
-    }
+    udu = traces["UDU"].singular_values
+    keep(
+        seconds=seconds,
+        engines=[trace.engine for trace in traces.values()],
+        ranks={name: ul.numerical_rank(trace.singular_values, 1e-8).tolist() for name, trace in traces.items()},
+        fourth_over_first=(udu[:, 3] / udu[:, 0]).tolist(),
+    )
 
 
 def thousand():
@@ -187,80 +137,48 @@ def thousand():
     begin = time.perf_counter()
     trace = ul.descend(problems, ul.UDU(R), iterations=100_000, **run)
     seconds = time.perf_counter() - begin
-    return {
-        "seconds": seconds,
-        "engine": trace.engine,
-        "ranks": np.bincount(ul.numerical_rank(trace.singular_values, 1e-8).ravel()).tolist(),
-    }
+    ranks = np.bincount(ul.numerical_rank(trace.singular_values, 1e-8).ravel()).tolist()
+    keep(seconds=seconds, engine=trace.engine, ranks=ranks)
 
 
 def large():
-    """d = 10^5, 10^7 entries, r = 32: milliseconds of a step, and the most memory; layouts of the kernel too."""
-    begin = time.perf_counter()
+    """d = 10^5, 10^7 entries, r = 32: milliseconds of a step, and the most memory."""
     problem, _ = ul.planted_completion(d=100_000, rank=5, observed=10**7, spectrum=(5.0, 4.0, 3.0, 2.0, 1.0), seed=0)
-    found = {"making": time.perf_counter() - begin, "rows": []}
     torch.cuda.reset_peak_memory_stats()
-    begin = time.perf_counter()
     trace = ul.descend(problem, ul.UDU(32), step_size=0.1, iterations=60, record_at=[], device="cuda")
-    found |= {"descent": time.perf_counter() - begin, "engine": trace.engine}
-    found["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
-    show(found)
-    moved = problem.to("cuda")
-    for dtype, rectangular in ((FLOAT64, False), (FLOAT32, False), (FLOAT64, True)):
-        model = ul.UDU(32) if not rectangular else ul.UDV(32)
-        if rectangular:
-            moved = ul.Completion(problem.rows, problem.cols, problem.b, problem.shape).to("cuda")
-        some = moved.to("cuda", dtype)
+    keep(engine=trace.engine, peak_gb=torch.cuda.max_memory_allocated() / 1e9)
+    for model, dtype in ((ul.UDU(32), FLOAT64), (ul.UDU(32), FLOAT32), (ul.UDV(32), FLOAT64)):
+        if not model.symmetric:
+            problem = ul.Completion(problem.rows, problem.cols, problem.b, problem.shape)
+        some = problem.to("cuda", dtype)
         entries = kernels.gpu.entries.entries_by_row(some, model.symmetric, dtype)
         one = torch.ones((), dtype=dtype, device="cuda")
-        generator = torch.Generator().manual_seed(0)
+        stepper = rows.RowSteps(entries, some, model, 0.1 * one, one, 100)
         factors = {
-            name: torch.randn(size, dtype=dtype, generator=generator).to("cuda") / 2000
-            if name != "D"
-            else torch.ones(size, dtype=dtype, device="cuda")
+            name: torch.full(size, 1.0 if name == "D" else 1e-3, dtype=dtype, device="cuda")
             for name, size in model.sizes(problem).items()
         }
-        for lanes, batch, threads, resident in LARGE[dtype] if not rectangular else LARGE[dtype][:2]:
-            vectors = 32 * (8 if dtype == FLOAT64 else 4) // 16 // lanes
-            shape = Shape(lanes, vectors, batch, threads)
-            row = {"dtype": str(dtype), "rectangular": rectangular, **vars(shape), "resident": resident}
-            try:
-                with (
-                    mock.patch.object(rows, "shape_of_rows", lambda *a, shape=shape: shape),
-                    mock.patch.object(rows, "RESIDENT", resident),
-                ):
-                    stepper = rows.RowSteps(entries, some, model, 0.1 * one, one, 100)
-                    row["milliseconds"] = 1e3 * best(partial(stepper.advance, factors, 10), 2) / 10
-            except Exception as error:
-                row["error"] = f"{type(error).__name__}: {error}"[:300]
-            found["rows"].append(row)
-            show(row)
-    return found
-
-
-LARGE = {  # lanes, entries at a time, threads, blocks of a multiprocessor
-    FLOAT64: [(16, 4, 256, 3), (8, 4, 256, 3), (16, 4, 256, 4), (16, 2, 256, 4), (8, 2, 256, 4), (4, 2, 256, 3)],
-    FLOAT32: [(8, 4, 256, 3), (8, 4, 256, 4), (4, 4, 256, 4), (4, 2, 256, 4)],
-}  # fmt: skip
+        milliseconds = 1e3 * best(partial(stepper.advance, factors, 40), 2) / 40
+        add(model=type(model).__name__, dtype=str(dtype)[6:], milliseconds=milliseconds)
+        del stepper, entries, some
 
 
 def pictures():
     """Ptychography 160 x 160, rank 5: milliseconds of an iteration."""
     from ptychography import planted
 
-    problem, found = planted(160, 32, 15, 8), {}
+    problem = planted(160, 32, 15, 8)
     for dtype in ("complex64", "complex128"):
         run = dict(step_size=0.1, record_at=[], device="cuda", dtype=dtype)
         ul.descend(problem, ul.UDU(5), iterations=600, **run)
         begin = time.perf_counter()
         trace = ul.descend(problem, ul.UDU(5), iterations=3000, **run)
-        found[dtype] = {"milliseconds": (time.perf_counter() - begin) / 3, "engine": trace.engine}
-    return found
+        add(dtype=dtype, milliseconds=(time.perf_counter() - begin) / 3, engine=trace.engine)
 
 
 def sanitizer():
     """What compute-sanitizer finds in some of the tests: accesses out of bounds, races in shared memory."""
-    tool, found = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer"), {}
+    tool = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     chosen = "batches_on_a_gpu and UDV" if tool else ""
     for kind in ("memcheck", "racecheck") if tool else ():
         command = [
@@ -278,25 +196,31 @@ def sanitizer():
             "tests/udulib/kernels",
         ]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        found[kind] = done.stdout[-1500:]
-        print(found[kind], flush=True)
-    return found
+        keep(**{kind: done.stdout[-1500:]})
 
 
-STAGES = {  # seconds that each may take
-    tests: 75,
-    figure_one: 60,
-    steps: 40,
-    layouts: 90,
-    large: 70,
-    thousand: 40,
+STAGES = {  # seconds for each
+    tests: 60,
+    figure_one: 40,
+    steps: 30,
+    large: 25,
     pictures: 20,
+    thousand: 40,
     sanitizer: 45,
 }
+FOUND = {}
 
 
-def show(row):
-    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
+def keep(**found):
+    """Write down what a stage has found so far, so that nothing is lost where it is stopped."""
+    FOUND.update(found)
+    FOUND["file"].write_text(json.dumps({k: v for k, v in FOUND.items() if k != "file"}, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in found.items() if k != "rows"}), flush=True)
+
+
+def add(**row):
+    keep(rows=[*FOUND.get("rows", []), row])
+    print(json.dumps(row), flush=True)
 
 
 def main(folder, chosen):
@@ -314,10 +238,9 @@ def main(folder, chosen):
 
 
 def one(folder, name):
-    stage = next(stage for stage in STAGES if stage.__name__ == name)
-    found = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, **stage()}
-    (Path(folder) / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    show({k: v for k, v in found.items() if k not in ("rows", "tail")})
+    FOUND["file"] = Path(folder) / f"{name}.json"
+    keep(card=torch.cuda.get_device_name(), torch=torch.__version__)
+    next(stage for stage in STAGES if stage.__name__ == name)()
 
 
 if __name__ == "__main__":

@@ -58,10 +58,9 @@ def test_source_compiles(model, dtype, architecture):
     shape = shapes.shape_of_blocks(100, shapes.columns(100, itemsize), itemsize, 8, card)
     assert shape.cluster == (8 if architecture == "90" else 1)
     block = shape.settings(launching.REAL[dtype], learn_d, rectangular) | {"CLUSTER": shape.cluster, "SHARED": 0}
-    row = shapes.shape_of_rows(shapes.columns(32, itemsize), itemsize).settings(
-        launching.REAL[dtype], learn_d, rectangular
-    )
-    for file, chosen in (("blocks", block), ("rows", row | {"RESIDENT": 3})):
+    shape = shapes.shape_of_rows(shapes.columns(32, itemsize), itemsize)
+    row = shape.settings(launching.REAL[dtype], learn_d, rectangular) | {"RESIDENT": shape.resident}
+    for file, chosen in (("blocks", block), ("rows", row)):
         program = nvrtc.createProgram(launching.source(file), f"{file}.cu", (), ())
         try:
             nvrtc.compileProgram(program, (*launching.options(**chosen), f"-arch=sm_{architecture}"))
@@ -130,6 +129,15 @@ def test_emulated_on_other_cards(on_cpu, card):
     on_cpu.setattr(emulator, "CARD", launching.Card(card.multiprocessors, 0, card.clusters))
     for model in (ul.UDU, ul.UDV, ul.BM):
         assert_same(*both(problem_for(model, 40, 120), model(6), iterations=7), 1e-13)
+
+
+@pytest.mark.parametrize("model", [ul.UDU, ul.UV], ids=lambda m: m.__name__)
+def test_emulated_rows_of_many_vectors(on_cpu, model):
+    """As a full card takes wide rows: few threads for each, one entry at a time."""
+    take(on_cpu, True)
+    on_cpu.setattr(shapes, "THREADS", 1)
+    assert shapes.shape_of_blocks(14, 14, 8, 99, emulator.CARD).batch == 1
+    assert_same(*both(problem_for(model, 14, 60), model(13), iterations=7), 1e-13)
 
 
 @settings(max_examples=15)
@@ -210,6 +218,15 @@ def test_batches_on_a_gpu(model, blocks, monkeypatch):
     loop, ours = both(problem, chosen, device="cuda", **run)
     assert loop.status.shape == (2, 3)
     assert_same(loop, ours, 1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_full_card(dtype):
+    """More runs than multiprocessors, whose blocks have another shape than those of a few runs."""
+    problem = problem_for(ul.UDU, 100, 900)
+    run = dict(device="cuda", step_size=0.01, iterations=1000, init_scale=0.5, seed=np.arange(140), dtype=dtype)
+    assert_same(*both(problem, ul.UDU(100), **run), 1e-12 if dtype == "float64" else 1e-4)
 
 
 @pytest.mark.gpu

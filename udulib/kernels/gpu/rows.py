@@ -9,7 +9,6 @@ from udulib.kernels.gpu.factors import joined, parted
 from udulib.kernels.gpu.shapes import columns, shape_of_rows
 from udulib.kernels.graphs import recorded
 
-RESIDENT = 3  # blocks that a multiprocessor holds at least
 LENGTH = 20  # steps of a graph
 SETTLING = 512  # threads of the kernel that sums what the blocks have seen
 
@@ -27,7 +26,7 @@ class RowSteps:
         self.width = columns(model.rank, itemsize)
         self.shape = shape_of_rows(self.width, itemsize)
         groups = -(-entries.rows * self.shape.lanes // 32)
-        most = RESIDENT * launching.card(self.device).multiprocessors
+        most = self.shape.resident * launching.card(self.device).multiprocessors
         self.blocks = max(1, min(-(-groups * 32 // self.shape.threads), -(-most // self.runs)))
         which = torch.arange(len(entries.slots), dtype=torch.int32).reshape(problem.batch_shape)
         which = which.expand(self.batch).reshape(-1).to(self.device)
@@ -91,6 +90,6 @@ class RowSteps:
         shared = self.shape.threads // 32 * self.width * self.step_size.element_size()
         settling = {**chosen, "THREADS": SETTLING, "RESIDENT": 1}
         return (
-            launching.kernel("rows", "pull", shared, self.device, **chosen, RESIDENT=RESIDENT),
+            launching.kernel("rows", "pull", shared, self.device, **chosen, RESIDENT=self.shape.resident),
             launching.kernel("rows", "settle", 0, self.device, **settling),
         )
