@@ -46,7 +46,7 @@ def steps():
         for model in (ul.UDU(R), ul.BM(R)):
             for runs in (16, 132, 528) if isinstance(model, ul.UDU) else (132,):
                 fused, graph = (microseconds(engine, model, runs, dtype) for engine in ("fused", "graph"))
-                add(model=type(model).__name__, dtype=str(dtype)[6:], runs=runs, fused=fused, graph=graph)
+                add(type(model).__name__, str(dtype)[6:], runs, fused=fused, graph=graph)
     torch.set_num_threads(CORES)
     run = dict(step_size=np.full(CORES, 0.05), init_scale=1.0, record_at=[], device="cpu")
     ul.descend(instance(0)[0], ul.UDU(R), iterations=1000, **run)
@@ -159,7 +159,7 @@ def large():
             for name, size in model.sizes(problem).items()
         }
         milliseconds = 1e3 * best(partial(stepper.advance, factors, 40), 2) / 40
-        add(model=type(model).__name__, dtype=str(dtype)[6:], milliseconds=milliseconds)
+        add(type(model).__name__, str(dtype)[6:], milliseconds=milliseconds)
         del stepper, entries, some
 
 
@@ -173,7 +173,7 @@ def pictures():
         ul.descend(problem, ul.UDU(5), iterations=600, **run)
         begin = time.perf_counter()
         trace = ul.descend(problem, ul.UDU(5), iterations=3000, **run)
-        add(dtype=dtype, milliseconds=(time.perf_counter() - begin) / 3, engine=trace.engine)
+        add(dtype, milliseconds=(time.perf_counter() - begin) / 3, engine=trace.engine)
 
 
 def sanitizer():
@@ -208,19 +208,18 @@ STAGES = {  # seconds for each
     thousand: 40,
     sanitizer: 45,
 }
-FOUND = {}
+FOUND = {}  # and under "file" where it is written
 
 
 def keep(**found):
     """Write down what a stage has found so far, so that nothing is lost where it is stopped."""
     FOUND.update(found)
     FOUND["file"].write_text(json.dumps({k: v for k, v in FOUND.items() if k != "file"}, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in found.items() if k != "rows"}), flush=True)
+    print(json.dumps(found), flush=True)
 
 
-def add(**row):
-    keep(rows=[*FOUND.get("rows", []), row])
-    print(json.dumps(row), flush=True)
+def add(*names, **row):
+    keep(**{"_".join(map(str, names)): row})
 
 
 def main(folder, chosen):

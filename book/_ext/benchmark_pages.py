@@ -1,5 +1,7 @@
 """What was measured, in the book: numbers and a picture made from results/benchmarks.json, so that no page types one.
 
+What a GPU did is in benchmarks-gpu.json beside it, and here under ``gpu``.
+
 In prose ``{benchmark}`step.UDU_float64.over_autograd:.1f``` is the number at that place in the file, in that format of
 Python's; a text is shown as it is, and null, for a target that nothing came to, as *not reached*.
 ``{benchmark-figure}`` draws time against size. What is not there is a warning.
@@ -83,6 +85,10 @@ def read(app, config):
     path = Path(config.benchmarks or ledger.home() / "results" / "benchmarks.json")
     text = path.read_text() if path.exists() else "{}"
     app.benchmarks = json.loads(text)
+    gpu = path.with_name("benchmarks-gpu.json")
+    if gpu.exists():
+        text += gpu.read_text()
+        app.benchmarks["gpu"] = json.loads(gpu.read_text())
     config.benchmarks_fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -72,7 +72,7 @@ def descend(
     stop_when_stalled : bool, default False
         End early, at a recorded iteration, once every run has diverged or stalled.
     device : {"auto", "cpu", "cuda"}, default "auto"
-        ``"auto"`` takes a GPU if there is one.
+        ``"auto"`` takes a GPU if there is one, but leaves to the CPU a completion that its kernel does in two seconds.
     dtype : {"float64", "float32", "complex128", "complex64"}, default "float64"
         Precision of the factors. For a complex problem a real name means the complex type of that precision.
     engine : {"auto", "loop", "numba", "fused", "graph"}, default "auto"
@@ -104,6 +104,7 @@ def descend(
         )
     model.check(problem)
     iterations = whole_number("iterations", iterations, 1)
+    free = isinstance(device, str) and device == "auto"
     device, dtype = torch_device(device), torch_dtype(dtype, problem.is_complex)
     settings = {
         "step_size": positive_array("step_size", step_size),
@@ -122,6 +123,8 @@ def descend(
         else broadcast_shape(**{name: a.shape[: a.ndim - len(size)] for name, (a, size) in start.items()}),
         **{name: other.batch_shape for name, other in monitor.items()},
     )
+    if free and engine == "auto" and engines.small(problem, model, iterations, runs=math.prod(batch)):
+        device = torch.device("cpu")
     first = (
         _random_start(model, problem, batch, settings, dtype)
         if start is None

@@ -3,12 +3,15 @@
 import importlib.util
 import math
 
+import torch
+
 from udulib.errors import InputError
 from udulib.factorization.models import BM, UDU, UDV, UV
 from udulib.problems import Completion, Ptychography, Sensing
 
 ENGINES = ("auto", "loop", "numba", "fused", "graph")
 LONG, LARGE = 1000, 1e8  # updates or multiplications, below both of which the loop is done before numba is loaded
+SMALL = 1e10  # multiplications, which a core's kernel does in two seconds
 SPARSE = 0.5  # share of known entries above which dense products are as fast
 WIDEST = 512  # columns that a GPU's kernel holds
 RECORDED = 500  # updates, below which recording them takes longer than doing them
@@ -28,6 +31,12 @@ def chosen(engine, problem, model, device, iterations, runs):
         return "numba" if can else "loop"
     long = [name for name in ("fused", "graph") if not obstacles[name](problem, model, device)]
     return long[0] if long and (iterations >= RECORDED or _large(problem, model, iterations, runs)) else "loop"
+
+
+def small(problem, model, iterations, runs):
+    """Whether the CPU has done a descent before a GPU has begun: its kernels take about a second to start."""
+    work = iterations * runs * problem.b.shape[-1] * model.rank
+    return work <= SMALL and _obstacle_to_numba(problem, model, torch.device("cpu")) is None
 
 
 def _obstacle_to_numba(problem, model, device):

@@ -179,6 +179,25 @@ def test_auto_takes_the_kernels_on_a_gpu(monkeypatch):
         engines.chosen("fused", problem, ul.UDU(3), gpu, 10_000, 1)
 
 
+def test_small_descents_stay_on_the_cpu():
+    """A GPU's kernels are not compiled for what the CPU has done before they are."""
+    pytest.importorskip("numba")
+    problem = problem_for(ul.UDU, 40, 300)
+    sensing, _ = ul.planted_sensing(d=6, rank=1, measurements=30, spectrum=(1.0,), seed=0)
+    assert engines.small(problem, ul.UDU(40), iterations=6000, runs=1)
+    assert not engines.small(problem, ul.UDU(40), iterations=6000, runs=1000)
+    assert not engines.small(sensing, ul.UDU(6), iterations=10, runs=1)
+
+
+@pytest.mark.gpu
+def test_auto_leaves_a_small_descent_to_the_cpu():
+    pytest.importorskip("numba")
+    problem = problem_for(ul.UDU, 40, 300)
+    run = dict(step_size=0.05, iterations=2000, record_at=[])
+    assert ul.descend(problem, ul.UDU(40), **run).engine == "numba"
+    assert ul.descend(problem, ul.UDU(40), device="cuda", **run).engine == "fused"
+
+
 def test_no_kernel_on_a_cpu():
     with pytest.raises(ul.InputError, match="the device is cpu, not a CUDA GPU"):
         ul.descend(problem_for(ul.UDU, 20, 80), ul.UDU(3), step_size=0.1, iterations=1, engine="fused", device="cpu")
