@@ -40,19 +40,20 @@ def tests():
 
 
 def steps():
-    """Microseconds of a step and run, all columns alive, beside the card's limits, the graph engine, two CPU cores."""
-    keep(limits=limits())
-    for dtype in (FLOAT64, FLOAT32):
-        for model in (ul.UDU(R), ul.BM(R)):
-            for runs in (16, 132, 528) if isinstance(model, ul.UDU) else (132,):
-                fused, graph = (microseconds(engine, model, runs, dtype) for engine in ("fused", "graph"))
-                add(type(model).__name__, str(dtype)[6:], runs, fused=fused, graph=graph)
+    """Microseconds of a step and run, all columns alive, of both engines; of two CPU cores; of the card's limits."""
+    for engine in ("fused", "graph"):
+        for dtype in (FLOAT64, FLOAT32):
+            for model, counts in ((ul.UDU(R), (16, 132, 528)), (ul.BM(R), (132,))):
+                for runs in counts:
+                    taken = microseconds(engine, model, runs, dtype)
+                    add(type(model).__name__, str(dtype)[6:], runs, engine, microseconds=taken)
     torch.set_num_threads(CORES)
     run = dict(step_size=np.full(CORES, 0.05), init_scale=1.0, record_at=[], device="cpu")
     ul.descend(instance(0)[0], ul.UDU(R), iterations=1000, **run)
     begin = time.perf_counter()
     trace = ul.descend(instance(0)[0], ul.UDU(R), iterations=5000, **run)
     keep(two_cores=1e6 * (time.perf_counter() - begin) / 5000 / CORES, two_cores_engine=trace.engine)
+    keep(limits=limits())
 
 
 def limits():
