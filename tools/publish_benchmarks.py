@@ -42,9 +42,7 @@ def run(options):
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument(
-        "--gpu", type=Path, help="a folder of benchmarks/gpu.py, not what make bench measured"
-    )
+    parser.add_argument("--gpu", type=Path, help="a folder of benchmarks/gpu.py, not what make bench measured")
     parser.add_argument("--commit", help="that it was measured at; the one that is checked out, if left out")
     options = parser.parse_args()
     main(lambda: run(options))

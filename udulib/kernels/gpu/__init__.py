@@ -6,7 +6,7 @@ r"""Completion on a GPU: steps fused into one pass over the entries, in CUDA C t
 ``rows.py``         large problems: the whole card goes over the rows of one step
 ``entries.py``      the entries in the order in which both read them
 ``launching.py``    CuPy: what the card has, how source becomes a kernel
-``row.cuh``         one step of one row, which both share
+``row.cu``          one step of one row, which both share
 ``blocks.cu``
 ``rows.cu``
 ==================  ====================================================================================

@@ -1,7 +1,7 @@
 // Many steps of many small runs: one block of threads a run, or a cluster of blocks where there are fewer runs than
 // multiprocessors.
 //
-// Options beside those of row.cuh: CLUSTER (blocks of a run), SHARED (1: the factors are in shared memory).
+// Options beside those of row.cu: CLUSTER (blocks of a run), SHARED (1: the factors are in shared memory).
 
 #ifndef CLUSTERED
 #if CLUSTER > 1

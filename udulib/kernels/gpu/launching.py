@@ -32,7 +32,7 @@ def card(device):
 def source(name):
     """The CUDA C of a file of kernels, with what they share."""
     folder = Path(__file__).parent
-    return (folder / "row.cuh").read_text() + (folder / f"{name}.cu").read_text()
+    return (folder / "row.cu").read_text() + (folder / f"{name}.cu").read_text()
 
 
 def options(**chosen):

@@ -1,7 +1,7 @@
 // One step of large problems: `pull` moves all rows, by blocks over the whole card, `settle` then moves D and looks at the
 // balls. Sums are taken in an order that depends on the card alone, so the same card gives the same bits again.
 //
-// Options beside those of row.cuh: RESIDENT (blocks of `pull` that a multiprocessor holds at least).
+// Options beside those of row.cu: RESIDENT (blocks of `pull` that a multiprocessor holds at least).
 
 // grid: (blocks, runs)
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
