@@ -181,7 +181,10 @@ def test_the_bill_of_materials_lists_what_is_locked():
 
 
 def test_lock_keeps_hashes_with_their_package_and_leaves_torch_out(tmp_path, monkeypatch):
-    text = "a==1 \\\n    --hash=sha256:0\ntorch==2 \\\n    --hash=sha256:1\nnvidia-x==3\ncupy-cuda13x==4\nb==4 ; m\n    --hash=sha256:2\n"
+    text = (
+        "a==1 \\\n    --hash=sha256:0\ntorch==2 \\\n    --hash=sha256:1\nnvidia-x==3\ncupy-cuda13x==4\n"
+        "b==4 ; m\n    --hash=sha256:2\n"
+    )
     (tmp_path / "uv").write_text(f"#!/bin/sh\nprintf '%s' '{text}'\n")
     (tmp_path / "uv").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
