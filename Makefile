@@ -83,7 +83,7 @@ serve: $(INSTALLED)  ## show the book at http://127.0.0.1:8000
 	@$(PY) -m http.server --bind 127.0.0.1 --directory _build/html 8000
 
 lock: $(INSTALLED)  ## write constraints.txt from what is installed, and requirements.lock: the same with hashes
-	@{ head -1 constraints.txt; $(PY) -m pip freeze --exclude-editable | grep -iv '^nvidia\|^triton\|^cuda' | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -f; } > constraints.part
+	@{ head -1 constraints.txt; { $(PY) -m pip freeze --exclude-editable; grep ^cupy constraints.txt; } | grep -iv '^nvidia\|^triton\|^cuda' | sed 's/^\(torch==[^+]*\)+.*/\1/' | LC_ALL=C sort -fu; } > constraints.part
 	@mv constraints.part constraints.txt
 	@$(PY) -m tools.lock
 

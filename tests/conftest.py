@@ -1,5 +1,6 @@
 """What all tests share: one thread, steady random tests, and a tiny checkout to try the tools on."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -62,6 +63,19 @@ chapters:
 
 def add_notebook(root, name, text=TINY):
     (root / "notebooks" / f"{name}.py").write_text(text.replace("NAME", name))
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not _kernels_can_run():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA GPU and CuPy"))
+
+
+def _kernels_can_run():
+    import torch
+
+    return torch.cuda.is_available() and importlib.util.find_spec("cupy") is not None
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Write requirements.lock: each package of the environment with the hashes of all its files, for every platform.
 
-Versions are those of constraints.txt; uv finds what other platforms need beside them. What is not in it is torch and
-what its GPU builds bring: torch is one of several builds, from one index or another, and is pinned by version alone.
+Versions are those of constraints.txt; uv finds what other platforms need beside them. What is not in it is torch, what
+its GPU builds bring, and CuPy, which only a GPU needs: each is one of several builds, pinned by version alone.
 """
 
 import re
@@ -12,7 +12,7 @@ import sys
 from tools.tree import ToolError, arguments, main, write_whole
 
 HEAD = "# Packages with the hashes of their files, on every platform: made by make lock, read by make. Without torch.\n"
-NOT_LOCKED = re.compile(r"(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
+NOT_LOCKED = re.compile(r"(torch|triton|cupy-cuda[0-9]+x|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==")
 PYTHON = "3.11.5"  # the oldest that the pinned packages admit
 
 

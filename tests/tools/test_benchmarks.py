@@ -67,6 +67,25 @@ def test_what_was_measured_with_changes_is_not_published(tree):
     assert (tree.root / "results" / "benchmarks.json").read_bytes() == measured.read_bytes()
 
 
+def test_what_a_gpu_measured_is_published_with_its_card(tree, tmp_path):
+    with pytest.raises(ToolError, match="nothing measured"):
+        publish_benchmarks.publish_gpu(tree, tmp_path, "abc")
+    for stage, card in (("steps", "Abacus"), ("large", "Abacus")):
+        write_whole(tmp_path / f"{stage}.json", json.dumps({"card": card, "torch": "2", "seconds": 1.0}))
+    publish_benchmarks.publish_gpu(tree, tmp_path, "abc")
+    found = read_json(tree.root / "results" / "benchmarks-gpu.json")
+    assert found == {
+        "card": "Abacus",
+        "torch": "2",
+        "commit": "abc",
+        "large": {"seconds": 1.0},
+        "steps": {"seconds": 1.0},
+    }
+    write_whole(tmp_path / "steps.json", json.dumps({"card": "Slide rule", "torch": "2"}))
+    with pytest.raises(ToolError, match="more than one card"):
+        publish_benchmarks.publish_gpu(tree, tmp_path, "abc")
+
+
 # The page -------------------------------------------------------------------------------------------------------------
 
 CONF = f"""

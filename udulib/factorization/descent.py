@@ -72,12 +72,13 @@ def descend(
     stop_when_stalled : bool, default False
         End early, at a recorded iteration, once every run has diverged or stalled.
     device : {"auto", "cpu", "cuda"}, default "auto"
-        ``"auto"`` takes a GPU if there is one.
+        ``"auto"`` takes a GPU if there is one, but leaves to the CPU a completion that its kernel does in two seconds.
     dtype : {"float64", "float32", "complex128", "complex64"}, default "float64"
         Precision of the factors. For a complex problem a real name means the complex type of that precision.
-    engine : {"auto", "loop", "numba", "graph"}, default "auto"
-        What does the updates: PyTorch; kernels for :class:`Completion` on the CPU, which need numba; or, on a GPU, CUDA
-        graphs of PyTorch's operations. ``"auto"`` takes what is fastest. All give the same result up to round-off.
+    engine : {"auto", "loop", "numba", "fused", "graph"}, default "auto"
+        What does the updates: PyTorch; kernels for :class:`Completion` on the CPU, which need numba, or on a GPU, which
+        need CuPy; or, on a GPU too, CUDA graphs of PyTorch's operations. ``"auto"`` takes what is fastest and there.
+        All give the same result up to round-off. ``Trace.engine`` says which it was.
 
     Returns
     -------
@@ -103,6 +104,7 @@ def descend(
         )
     model.check(problem)
     iterations = whole_number("iterations", iterations, 1)
+    free = isinstance(device, str) and device == "auto"
     device, dtype = torch_device(device), torch_dtype(dtype, problem.is_complex)
     settings = {
         "step_size": positive_array("step_size", step_size),
@@ -121,6 +123,8 @@ def descend(
         else broadcast_shape(**{name: a.shape[: a.ndim - len(size)] for name, (a, size) in start.items()}),
         **{name: other.batch_shape for name, other in monitor.items()},
     )
+    if free and engine == "auto" and engines.small(problem, model, iterations, runs=math.prod(batch)):
+        device = torch.device("cpu")
     first = (
         _random_start(model, problem, batch, settings, dtype)
         if start is None
@@ -136,6 +140,8 @@ def descend(
     problem = problem.to(device, dtype)
     if engine == "numba":
         stepper = kernels.FusedSteps(problem, model, eta, radius, iterations)
+    elif engine == "fused":
+        stepper = kernels.fused_steps(problem, model, eta, radius, iterations)
     else:
         stepper = _Loop(problem, model, eta, radius)
         stepper = kernels.GraphSteps(stepper) if engine == "graph" else stepper

@@ -44,7 +44,7 @@ class Trace:
     monitor : dict of array, shape (\*, T)
         The objective of the other problems that ``descend`` was asked to watch.
     engine : str
-        What did the updates: ``"loop"``, ``"numba"`` or ``"graph"``.
+        What did the updates: ``"loop"``, ``"numba"``, ``"fused"`` or ``"graph"``.
     """
 
     iteration: np.ndarray

@@ -1,7 +1,8 @@
 """Fast paths that ``descend`` may take. Each gives what the plain loop gives, and none is needed for a correct answer.
 
 ==================  ====================================================================================
-``graphs.py``       on a GPU: many steps recorded once, and replayed
+``gpu``             on a GPU: completion in kernels of its own, by CuPy
+``graphs.py``       on a GPU: any problem, many steps recorded once, and replayed
 ``completion.py``   on the CPU: the runs of a batch over threads
 ``columns.py``      the columns that no longer matter, and the certificate that they never will
 ``layout.py``       the entries in the order in which the kernels read them
@@ -15,6 +16,7 @@ The last five need numba and are imported when a descent takes them.
 """
 
 from udulib.kernels.completion import FusedSteps
+from udulib.kernels.gpu import fused_steps
 from udulib.kernels.graphs import GraphSteps
 
-__all__ = ["FusedSteps", "GraphSteps"]
+__all__ = ["FusedSteps", "GraphSteps", "fused_steps"]

@@ -70,18 +70,20 @@ class _Run:
 
     def __init__(self, layout, step_size, radius, iterations):
         self.layout, self.step_size, self.radius = layout, step_size, radius
-        self.aside = Aside(step_size, iterations)
+        self.aside = Aside(float(step_size), iterations)
 
     def advance(self, factors, steps):
         """Move the factors in place; returns the sum of log(1/c)."""
-        kept = self.aside.kept(factors)
+        tensors = {name: torch.from_numpy(factor) for name, factor in factors.items()}
+        chosen = self.aside.kept(tensors)
+        kept = chosen.numpy()
         packed = {name: _packed(factor[:, kept]) for name, factor in factors.items()}
         shrink_u, shrink_v, gradients, gradient = self._kernel(packed, steps)
         for name, shrink in (("U", shrink_u), ("D", 0.0), ("V", shrink_v)):
             if name in factors:
                 factors[name][:, kept] = packed[name][:, : np.count_nonzero(kept)]
                 factors[name][:, ~kept] *= np.exp(-shrink)
-        self.aside.account(factors, kept, steps, gradients, gradient)
+        self.aside.account(tensors, chosen, steps, gradients, gradient)
         return shrink_u + shrink_v
 
     def _kernel(self, packed, steps):

@@ -60,12 +60,12 @@ class GraphSteps:
         return steps
 
 
-def recorded(steps):
-    """``steps`` as a CUDA graph: a function that replays it."""
+def recorded(steps, warm_up=WARM_UP):
+    """``steps`` as a CUDA graph: a function that replays it. They are done ``warm_up`` times before."""
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
-        for _ in range(WARM_UP):
+        for _ in range(warm_up):
             steps()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()

@@ -6,6 +6,7 @@ GROWTH is what that exponent may be over all steps ahead.
 
 import numpy as np
 import pytest
+import torch
 
 from udulib.kernels.aside import GROWTH, Aside
 
@@ -16,14 +17,14 @@ UNSEEN = 1e-30  # of a column's entries: far below round-off beside a column of 
 def factors(*columns, side=4):
     """U and D of columns (size of the entries, D): the first has a future, whatever the others."""
     sizes, D = np.array([(1.0, 1.0), *columns]).T
-    return {"U": np.ones((side, 1)) * sizes, "D": D[None, :]}
+    return {name: torch.from_numpy(a) for name, a in (("U", np.ones((side, 1)) * sizes), ("D", D[None, :]))}
 
 
 def aside_with(gradient, steps=1, gradients=0.0, before=None):
     """After ``steps`` of its steps, of which the last met a gradient of this norm."""
     aside = Aside(STEP, LEFT + steps)
     before = factors((UNSEEN, 0.0)) if before is None else before
-    kept = np.arange(before["U"].shape[1]) < 1
+    kept = torch.arange(before["U"].shape[1]) < 1
     aside.account(before, kept, steps, gradients, gradient)
     return aside
 
@@ -71,7 +72,7 @@ def test_what_is_seen_is_kept_though_it_cannot_grow():
 
 def test_in_a_rectangular_x_a_column_is_seen_in_either_factor():
     both = factors((UNSEEN, 1.0), (UNSEEN, 1.0))
-    both["V"] = np.ones((3, 3)) * [1.0, 1.0, UNSEEN]
+    both["V"] = torch.ones(3, 3).double() * torch.tensor([1.0, 1.0, UNSEEN])
     assert aside_with(gradient=0.0).kept(both).tolist() == [True, True, False]
 
 
@@ -92,6 +93,6 @@ def test_steps_that_are_done_are_no_longer_ahead():
 
 
 def test_zero_columns_are_set_aside_and_one_column_is_always_kept():
-    zero = {"U": np.zeros((4, 3)), "D": np.ones((1, 3))}
+    zero = {"U": torch.zeros(4, 3), "D": torch.ones(1, 3)}
     assert Aside(STEP, LEFT).kept(zero).sum() == 1
-    assert Aside(STEP, LEFT).kept({"U": np.zeros((4, 3))}).all(), "BM has no D, and its kernels take all columns"
+    assert Aside(STEP, LEFT).kept({"U": torch.zeros(4, 3)}).all(), "BM has no D, and its kernels take all columns"
