@@ -69,6 +69,15 @@ def chromium():
 
 
 @pytest.fixture(scope="session")
+def html():
+    """The book at size ci, built beside the reader's own. Warnings are errors."""
+    from tools import build
+    from tools.tree import Tree
+
+    return build.build(Tree(), "ci", "cpu", jobs=1, out=ROOT / "_build" / "test")
+
+
+@pytest.fixture(scope="session")
 def browser(chromium):
     """Headless Chromium, driven by Playwright."""
     from playwright.sync_api import sync_playwright

@@ -176,6 +176,11 @@ const descent = (() => {
   const largestStep = (sigma, radius, dInit, density) =>
     1 / (2 * density * sigma[0] * Math.max(total(sigma) / radius ** 2, dInit));
 
+  // Iterations until the last column, shrunk by the ball that the others press, comes back
+  const expectedWait = (sigma, radius, dInit, stepSize, share) =>
+    (sigma.length > 1 ? expectedShrink(sigma.slice(0, -1), radius, dInit) : 0) /
+    (2 * stepSize * dInit * share * sigma[sigma.length - 1]);
+
   // Share of the entries observed in the fullest row or column
   function density({rows, cols, weights}) {
     const inRow = new Float64Array(rows), inCol = new Float64Array(cols);
@@ -183,5 +188,5 @@ const descent = (() => {
     return Math.max(...inRow, ...inCol);
   }
 
-  return {completion, planted, models, random, strength, radiusFor, expectedShrink, largestStep, density};
+  return {completion, planted, models, random, strength, radiusFor, expectedShrink, expectedWait, largestStep, density};
 })();
