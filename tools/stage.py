@@ -88,9 +88,29 @@ def staged_config(config):
     repository = config["repository"]
     if not repository["url"]:
         return {key: value for key, value in config.items() if key != "repository"}
+    config = {**config, "sphinx": published(config["sphinx"], site_address(repository["url"]))}
     buttons = {f"use_{button}_button": True for button in ("repository", "issues", "edit_page")}
     launch = {"notebook_interface": "classic", "colab_url": "https://colab.research.google.com", "thebe": False}
     return {**config, "html": {**config["html"], **buttons}, "launch_buttons": launch}
+
+
+def site_address(url):
+    """Where GitHub shows the pages of a repository; elsewhere nothing is known of it, and the answer is None."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?", url)
+    if not found:
+        return None
+    owner, name = found[1].lower(), found[2]
+    return f"https://{owner}.github.io/" + ("" if name.lower() == f"{owner}.github.io" else f"{name}/")
+
+
+def published(sphinx, address):
+    """Sphinx's part of the configuration where the address is known: canonical and social addresses, and a sitemap."""
+    if not address:
+        return sphinx
+    known = {"html_baseurl": address, "ogp_site_url": address, "sitemap_url_scheme": "{link}"}
+    known["notfound_urls_prefix"] = "/" + address.split("/", 3)[3]
+    extensions = [*sphinx.get("extra_extensions", []), "sphinx_sitemap"]
+    return {**sphinx, "extra_extensions": extensions, "config": {**sphinx["config"], **known}}
 
 
 def staged_notebook(tree, size, name, record):
