@@ -10,6 +10,8 @@ import pytest
 from tools import stage
 from tools.tree import Tree
 
+pytestmark = [pytest.mark.chromium, pytest.mark.slow]  # minutes: each page, twice
+
 TOC = stage.contents(Tree())
 PAGES = [f"{page}.html" for page in (TOC["root"], *(chapter["file"] for chapter in TOC["chapters"]))]
 PAGES += ["search.html", "genindex.html", "prf-prf.html", "404.html"]
@@ -20,7 +22,7 @@ EXCEPTIONS = {
 }
 AXE = """async () => {
   await window.MathJax?.startup?.promise;
-  const found = await axe.run(document, {resultTypes: ['violations']});
+  const found = await axe.run(document, {resultTypes: ['violations'], preload: false});
   return found.violations.filter(one => ['serious', 'critical'].includes(one.impact))
     .flatMap(one => one.nodes.map(node => [one.id, node.html.slice(0, 160)]));
 }"""
@@ -67,30 +69,25 @@ def reports(request, browser, address):
     return seen(browser, address, request.param)
 
 
-@pytest.mark.chromium
 def test_the_console_is_silent(reports):
     assert {name: report["console"] for name, report in reports.items() if report["console"]} == {}
 
 
-@pytest.mark.chromium
 def test_nothing_is_asked_of_other_machines(reports, address):
     away = {url for report in reports.values() for url in report["requests"]}
     assert [url for url in away if not url.startswith((address, "data:", "blob:"))] == []
 
 
-@pytest.mark.chromium
 def test_axe_finds_nothing_serious(reports):
     assert len(EXCEPTIONS) <= 3
     found = {name: [one for one in report["axe"] if one[0] not in EXCEPTIONS] for name, report in reports.items()}
     assert {name: some for name, some in found.items() if some} == {}
 
 
-@pytest.mark.chromium
 def test_no_page_is_wider_than_a_phone(reports):
     assert {name: report["width"] for name, report in reports.items() if report["width"] > 390} == {}
 
 
-@pytest.mark.chromium
 def test_a_first_visit_is_silent_too(browser, address):
     """No theme has been chosen yet."""
     page, said = browser.new_page(), []
@@ -101,7 +98,6 @@ def test_a_first_visit_is_silent_too(browser, address):
     assert said == []
 
 
-@pytest.mark.chromium
 def test_paper_shows_what_the_screen_folds(browser, address):
     """Printed, no bar is left, no code is clipped, and every solution is open."""
     page = browser.new_page(viewport={"width": 680, "height": 900})
@@ -116,7 +112,6 @@ def test_paper_shows_what_the_screen_folds(browser, address):
     page.close()
 
 
-@pytest.mark.chromium
 def test_a_description_and_code_links_on_each_notebook(browser, address):
     page = browser.new_page()
     for name in Tree().names():
