@@ -118,10 +118,11 @@ def staged_notebook(tree, size, name, record):
     notebook = nbformat.read(tree.executed(size, name), as_version=4)
     notebook.metadata.pop("papermill", None)
     fold_parameters(notebook)
+    url = tree.config()["repository"]["url"].rstrip("/")
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         if cell.cell_type == "code":
-            number_figure(cell, name)
+            number_figure(cell, name, source_link(name, record["provenance"], url))
     footer = nbformat.v4.new_markdown_cell(f"---\n\n*{footer_text(record['provenance'])}*")
     footer["id"] = "provenance"
     notebook.cells.append(footer)
@@ -145,7 +146,7 @@ def fold_parameters(notebook):
     notebook.cells.remove(injected)
 
 
-def number_figure(cell, name):
+def number_figure(cell, name, made_by=""):
     """Make the figure that companion.figures.show left in a cell a numbered one with caption and alternative text."""
     figures = [output for output in cell.outputs if "udulib_figure" in output.get("metadata", {})]
     if not figures:
@@ -156,9 +157,18 @@ def number_figure(cell, name):
     figure = figures[0].metadata["udulib_figure"]
     cell.metadata["mystnb"] = {
         "image": {"alt": figure["alt"]},
-        "figure": {"caption": figure["caption"], "name": figure["name"]},
+        "figure": {"caption": f"{figure['caption']} {made_by}".strip(), "name": figure["name"]},
     }
     cell.outputs = [output for output in cell.outputs if output not in rest]
+
+
+def source_link(name, made, url):
+    """What made a figure: the cell above it, of which file and commit; a link once there is an address."""
+    if not made["commit"]:
+        return ""
+    text = f"{name}.py at {made['commit'][:7]}"
+    link = f"[{text}]({url}/blob/{made['commit']}/notebooks/{name}.py)" if url else text
+    return f"Made by the cell above, {link}{', with changes' * made['dirty']}."
 
 
 def commit_text(made):

@@ -75,3 +75,11 @@ def test_an_address_turns_on_all_that_hangs_on_it():
     assert made["sphinx"]["config"]["html_baseurl"] == "https://some.github.io/companion/"
     assert made["sphinx"]["config"]["notfound_urls_prefix"] == "/companion/"
     assert "sphinx_sitemap" in made["sphinx"]["extra_extensions"]
+
+
+def test_a_figure_says_which_file_and_commit_made_it():
+    made = {"commit": "0123456789abcdef", "dirty": False}
+    link = "[01_one.py at 0123456](https://github.com/a/b/blob/0123456789abcdef/notebooks/01_one.py)"
+    assert stage.source_link("01_one", made, "https://github.com/a/b") == f"Made by the cell above, {link}."
+    assert stage.source_link("01_one", made, "") == "Made by the cell above, 01_one.py at 0123456."
+    assert stage.source_link("01_one", {"commit": None, "dirty": False}, "") == ""
