@@ -9,6 +9,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 import pytest
 from hypothesis import settings
 
+from companion import ledger
+from companion.ledger import Ledger, Record, load_claims
+
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.load_profile("steady")
 
@@ -98,10 +101,92 @@ def tree(tmp_path, monkeypatch):
     (tmp_path / "book" / "_toc.yml").write_text(TOC)
     (tmp_path / "udulib" / "code.py").write_text("answer = 42\n")
     (tmp_path / "constraints.txt").write_text("numpy==2.4.6\n")
-    (tmp_path / "claims.yml").write_text("[]\n")
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "01_one.yml").write_text("[]\n")
     shutil.copy(ROOT / "_config.yml", tmp_path)
     add_notebook(tmp_path, "01_one")
     add_notebook(tmp_path, "02_two")
     monkeypatch.setenv("TINY_LOG", str(tmp_path / "log"))
     monkeypatch.delenv("UDULIB_RECORDS", raising=False)
     return Tree(tmp_path)
+
+
+# A small ledger: statements of three papers, one notebook that measures them, and one that does not ------------------
+
+CLAIMS = {
+    "01_one": """
+- id: rank
+  paper: hou2025
+  version: v2
+  where: Figure 1
+  statement: The rank is 3
+  kind: always
+  probes:
+    - {id: rank, role: primary, quantity: rank, stated: three, reading: Three is 3.,
+       expected: {equals: 3}, sizes: [ci, paper], reason: At paper size one run in five stops early.}
+- id: tail-and-fall
+  paper: hou2025
+  version: v1 alone
+  where: abstract
+  statement: There is a tail, and it falls
+  kind: theorem
+  condition: radius 1
+  probes:
+    - {id: tail, role: primary, statement: The tail is < 1 & > 0, quantity: fourth value,
+       expected: {above: 0, below: 1}, sizes: [ci], observed: {ci: {max: 0.5}}}
+    - {id: falls, role: stronger, statement: It falls, quantity: whether it falls, expected: {equals: true},
+       sizes: [book], changed: [{before: slowly, now: at all, gives: the same}]}
+- id: level
+  paper: ours
+  statement: The level is 5
+  kind: number
+  probes:
+    - {id: level, role: beyond, quantity: level, expected: {min: 4, max: 6}, sizes: [ci], chaotic: It swings.}
+""",
+    "02_two": """
+- id: gone
+  paper: chou2024
+  version: v1
+  where: Table 1
+  statement: The loss is 5
+  kind: number
+  probes:
+    - {id: gone, role: primary, quantity: loss, reason: Its data cannot be had.}
+""",
+}
+
+
+@pytest.fixture
+def claims_folder(tmp_path):
+    """The folder of the claims, beside which ``results`` are published."""
+    (tmp_path / "claims").mkdir()
+    for name, text in CLAIMS.items():
+        (tmp_path / "claims" / f"{name}.yml").write_text(text, encoding="utf-8")
+    return tmp_path / "claims"
+
+
+@pytest.fixture
+def claims(claims_folder):
+    return load_claims(claims_folder)
+
+
+@pytest.fixture
+def book(claims_folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("UDULIB_RECORDS", raising=False)
+    return Ledger("ci", "01_one", claims=claims_folder, results=tmp_path / "results")
+
+
+@pytest.fixture
+def publish(tmp_path, claims):
+    """``publish(place, rank=values, ...)`` writes a file of results; a place is ``pools/ci`` or the like."""
+
+    def write(place, seeds=None, **values):
+        size = place.split("/")[-1]
+        entries = [
+            Record(claims.probes[id], size, v, range(len(v)) if seeds is None else seeds).as_json()
+            for id, v in values.items()
+        ]
+        ledger.write_json(tmp_path / "results" / place / "01_one.json", {"provenance": {}, "records": entries})
+        return entries
+
+    return write

@@ -38,7 +38,8 @@ def pages(tree, folder, out):
 def contents(tree, folder):
     """A hash of all that the pages are made from: what is staged, the docstrings, and the published results."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files += [tree.root / "claims.yml", tree.root / "constraints.txt", *sorted((tree.root / "results").rglob("*.json"))]
+    files += [*sorted((tree.root / "claims").glob("*.yml")), tree.root / "constraints.txt"]
+    files += sorted((tree.root / "results").rglob("*.json"))
     named = [part for path in files if path.exists() for part in (str(path).encode(), path.read_bytes())]
     return digest(library_hash(tree).encode(), *named)
 

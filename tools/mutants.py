@@ -15,7 +15,7 @@ import yaml
 
 from tools.tree import ToolError, arguments, main, write_json
 
-COPIED = ("udulib", "companion", "tests", "tools", "results", "notebooks", "claims.yml", "claims", "pyproject.toml")
+COPIED = ("udulib", "companion", "tests", "tools", "results", "notebooks", "claims", "pyproject.toml")
 SECONDS = 600  # that the tests of a mutant may take: one that hangs is noticed too
 
 

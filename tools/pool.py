@@ -1,59 +1,104 @@
 """Add seeds to the pools: run the notebooks from further first seeds on, and keep each seed's value once.
 
-A pool is of one source: once a notebook or the code it uses changes, its values are dropped. What is there is not run
-again, so that a pool whose making was killed goes on where it was.
+What is there is not run again, so that a pool whose making was killed goes on where it was. Once a notebook or the code
+it uses has changed, its first run is made anew: probes whose values it repeats keep their pool, of the others all seeds
+are measured again.
 """
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from tools.follow import code
 from tools.provenance import code_hash, digest, resolve_device
-from tools.run import run
+from tools.run import run_one
+from tools.store import fresh
 from tools.tree import ToolError, arguments, main, read_json, write_json
 
 BLOCK = 5  # seeds of one run: what every notebook takes at least
+KEPT = ("commit", "device", "processor", "threads", "python", "torch", "numpy", "duration_seconds", "date")
+ADDING = threading.Lock()
 
 
 def pool(tree, size, device, jobs, seeds, names=()):
-    """Fill the pools of one size with the seeds of a range."""
+    """Fill the pools of one size with the seeds of a range, ``jobs`` notebooks at a time."""
     from companion import ledger  # loads NumPy: only where the command line was right
 
-    names = list(names) or tree.names()
-    for start in range(seeds.start, seeds.stop, BLOCK):
+    names, claims = list(names) or tree.names(), ledger.load_claims(tree.root / "claims")
+
+    def measured(start, name):
         part = replace(tree, first_seed=start)
-        wanted = [name for name in names if str(start) not in stored(tree, size, name)["runs"]]
-        if wanted:
-            run(part, size, device, jobs, wanted)
-        for name in wanted:
-            add(part, ledger, size, name)
-        print(f"  seeds from {start}: {len(wanted)} notebooks run, {len(names) - len(wanted)} in the pool", flush=True)
+        if not fresh(part, name, size, device) and not run_one(part, name, size, device, jobs):
+            raise ToolError(f"{name} failed at size {size} from seed {start} on; its pool is as it was")
+        return read_json(part.run_record(size, name))
+
+    def again(name):
+        found = stored(tree, size, name)
+        if found["runs"] and found["source"] != source(tree, name):
+            start = min(map(int, found["runs"]))
+            renew(tree, ledger, claims, size, name, start, measured(start, name))
+
+    def block(start, name):
+        if not covered(stored(tree, size, name), start):
+            run = measured(start, name)
+            with ADDING:
+                add(tree, ledger, size, name, start, run)
+
+    with ThreadPoolExecutor(max(1, jobs)) as workers:
+        list(workers.map(again, names))
+        blocks = [(start, name) for start in range(seeds.start, seeds.stop, BLOCK) for name in names]
+        list(workers.map(lambda one: block(*one), blocks))
+    for name in names:
+        print(f"  {name}  {len(stored(tree, size, name)['runs'])} runs in the pool")
 
 
-def add(part, ledger, size, name):
+def add(tree, ledger, size, name, start, run):
     """Put the values of a run into the pool of its notebook."""
-    found, run_record = stored(part, size, name), read_json(part.run_record(size, name))
-    values = ledger.pooled([*found["records"], *run_record["records"]])
-    found["records"] = [
-        {
-            "id": id,
-            "size": size,
-            "notebook": name,
-            "seeds": sorted(known),
-            "values": [plain(known[s]) for s in sorted(known)],
-        }
-        for id, known in values.items()
-    ]
-    made = {key: run_record["provenance"][key] for key in ("commit", "device", "processor", "torch", "numpy", "date")}
-    found["runs"][str(part.first_seed)] = made
-    write_json(part.pool(size, name), found)
+    found = stored(tree, size, name)
+    values = ledger.pooled([*found["records"], *run["records"]])
+    found["records"] = [pool_record(id, size, name, known) for id, known in values.items()]
+    seeds = [len(record["seeds"]) for record in run["records"] if record["seeds"]]
+    made = {"seeds": min(seeds, default=None)} | {key: run["provenance"].get(key) for key in KEPT}
+    write_json(tree.pool(size, name), found | {"source": source(tree, name), "runs": found["runs"] | {start: made}})
+
+
+def renew(tree, ledger, claims, size, name, start, run):
+    """After a change: keep the probes whose values the first run repeats, and measure the others again."""
+    found = stored(tree, size, name)
+    values, now = ledger.pooled(found["records"]), ledger.pooled(run["records"])
+
+    def stands(id):
+        known = values.get(id, {})
+        chaotic = id in claims.probes and claims.probes[id].chaotic
+        return bool(known) and (chaotic or all(ledger.same(v, known.get(s, v)) for s, v in now[id].items()))
+
+    kept = [id for id in now if stands(id)]
+    for id in sorted(set(values) - set(kept)):
+        print(f"  {name}  {id} is no longer what its pool holds: all its seeds are measured again")
+    found["records"] = [pool_record(id, size, name, values[id]) for id in kept]
+    found["runs"] = found["runs"] if len(kept) == len(now) else {}
+    write_json(tree.pool(size, name), found | {"source": source(tree, name)})
+
+
+def covered(found, start):
+    """Whether the pool has the seeds of the block; a notebook without seeds has them all."""
+    runs = ((int(first), run["seeds"]) for first, run in found["runs"].items())
+    return any(count is None or first <= start <= first + count - BLOCK for first, count in runs)
 
 
 def stored(tree, size, name):
-    """The pool of a notebook, or an empty one where there is none, or one of another source."""
-    source = digest(code(tree.source(name)), code_hash(tree, name).encode())  # without texts and comments
-    found = read_json(tree.pool(size, name))
-    return found if found and found.get("source") == source else {"source": source, "runs": {}, "records": []}
+    return read_json(tree.pool(size, name)) or {"source": source(tree, name), "runs": {}, "records": []}
+
+
+def source(tree, name):
+    """The hash of what a notebook computes: its code and that which it uses, without texts and comments."""
+    return digest(code(tree.source(name)), code_hash(tree, name).encode())
+
+
+def pool_record(id, size, name, known):
+    seeds = sorted(known)
+    return {"id": id, "size": size, "notebook": name, "seeds": seeds, "values": [plain(known[s]) for s in seeds]}
 
 
 def plain(value):

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from tools.follow import code, files_used, read, texts
-from tools.tree import read_json
+from tools.tree import SIZES, read_json
 
 CODE = (".py", ".yml", ".cu")
 
@@ -39,19 +39,28 @@ def library_hash(tree):
 
 def claims_of(tree, name):
     """The ledger's entries that the notebook measures: its badges show them."""
-    path = tree.root / "claims.yml"
-    claims = parsed(read(path)) if path.exists() else []
-    return [claim for claim in claims if claim.get("notebook") == name]
+    statements = [one for path in sorted((tree.root / "claims").glob("*.yml")) for one in written(path)]
+    return [one for one in statements if name in (one["notebook"], *(p.get("notebook") for p in one["probes"]))]
+
+
+def written(path):
+    """The statements of one file, each with the notebook that the file is of."""
+    return [statement | {"notebook": path.stem} for statement in parsed(read(path)) or []]
 
 
 parsed = functools.cache(yaml.safe_load)  # half a second for the ledger, and each key asks for it
 
 
-def published_beside(tree, name, size):
-    """The published results that the badges of a run show beside its own. At size paper, where a run costs hours, they
-    may be of yesterday; elsewhere a run is made anew when they change."""
-    runs = [read_json(tree.published(other, name)) for other in ("book", "paper") if other != size != "paper"]
-    return [run["records"] for run in runs if run]
+def evidence_of(tree, name):
+    """What all published runs and pools measured for the notebook's claims: its badges show that, too."""
+    found = {}
+    for size in SIZES:
+        for path in (tree.pool(size, name), tree.published(size, name)):
+            for record in (read_json(path) or {"records": []})["records"]:
+                places = record["seeds"] or range(len(record["values"]))
+                for place, value in zip(places, record["values"], strict=True):
+                    found.setdefault(f"{size} {record['id']} {place}", value)
+    return found
 
 
 def used_by(tree, name):
@@ -78,7 +87,7 @@ def key(tree, name, size, device):
     return digest(
         source_hash(tree, name).encode(),
         code_hash(tree, name).encode(),
-        json.dumps([claims_of(tree, name), published_beside(tree, name, size)], sort_keys=True).encode(),
+        json.dumps([claims_of(tree, name), evidence_of(tree, name)], sort_keys=True).encode(),
         constraints.read_bytes() if constraints.exists() else b"",
         f"{size} {device} {tree.first_seed}".encode(),
         *(path.read_bytes() for path in logs_read(tree, name)),
@@ -124,7 +133,7 @@ def version(package):
 def gather(tree, name, size, device, seconds):
     """The provenance of one run. ``dirty`` is true when what the result depends on is not all in the commit."""
     logs = [path.relative_to(tree.root).as_posix() for path in logs_read(tree, name)]
-    depends_on = [f"notebooks/{name}.py", "claims.yml", "constraints.txt", *used_by(tree, name), *logs]
+    depends_on = [f"notebooks/{name}.py", "claims", "constraints.txt", *used_by(tree, name), *logs]
     changes = git(tree, "status", "--porcelain", "--", *depends_on)
     return {
         "source_hash": source_hash(tree, name),

@@ -1,16 +1,18 @@
-"""The ledger in the book: badges, numbers and tables made from claims.yml and the runs, so that no page types a number.
+"""The ledger in the book: badges, numbers and tables made from claims and results, so that no page types a number.
 
-In prose, a role: ``{ledger}`a-bm-tail-4th``` is a badge with the verdict that leads to the claim's row, and
-``{ledger}`a-bm-tail-4th:value``` a number or a word, where after the colon stands one of
+In prose, a role: ``{ledger}`a-bm-tail-4th``` is a badge with the verdict that leads to the claim's row, for a statement
+or a probe, and ``{ledger}`a-bm-tail-4th:value``` a number or a word of a probe, where after the colon stands one of
 
     value      median and range over seeds        stated     the paper's own number
     median     the median alone                   expected   the band that confirms it
-    range      smallest to largest                verdict    the verdict as a word
+    range      where nine tenths of seeds lie     verdict    the verdict as a word
+    share      how many seeds lie in the band     interval   what that says of all seeds
     seeds      on how many seeds it rests         size       at which size it was measured
 
-Where a claim was measured at several sizes the largest counts; ``:value@ci`` asks for one of them. On a page,
-``{ledger-summary}`` counts verdicts and ``{ledger-table}`` lists claims, all or those of one ``:paper:``,
-``:notebook:`` or ``:verdict:``. An unknown claim, or a number that nobody has measured, is a warning.
+The size that decides counts; ``:value@ci`` asks for another one. On a page, ``{ledger-summary}`` counts statements by
+verdict, ``{ledger-table}`` lists them with their probes, all or those of one ``:paper:``, ``:notebook:`` or
+``:verdict:``, and ``{ledger-changes}`` the tolerances that were changed after a run. An unknown claim, or a number that
+nobody has measured, is a warning.
 
 The configuration's ``ledger_records`` names the folders, below the source folder, that hold the records of the runs
 the book is made from; ``ledger_claims`` and ``ledger_results`` may name others than udulib's.
@@ -39,6 +41,8 @@ OF_RECORD = {
     "value": lambda record: record.value,
     "median": lambda record: record.median,
     "range": lambda record: record.range,
+    "share": lambda record: record.share,
+    "interval": lambda record: record.interval,
     "seeds": lambda record: record.count,
     "size": lambda record: record.size,
 }
@@ -46,44 +50,30 @@ OF_RECORD = {
 
 @dataclass(frozen=True)
 class Shelf:
-    """All claims and what was measured for them: ``own`` by the runs of this book, ``published`` before, by size."""
+    """All claims, all that was measured for them, and what the runs of this book gave."""
 
-    claims: dict
+    evidence: ledger.Evidence
     own: dict
-    published: dict
 
     @classmethod
     def read(cls, app):
         claims = ledger.load_claims(app.config.ledger_claims)
         folders = [folder for pattern in app.config.ledger_records for folder in sorted(app.srcdir.glob(pattern))]
         entries = [entry for folder in folders for entry in ledger.read_records(folder)]
-        own = {entry["id"]: ledger.Record.from_json(entry, claims) for entry in entries}
-        results = app.config.ledger_results or ledger.home() / "results"
-        published = {size: ledger.load_records(f"{results}/{size}", claims) for size in ledger.SIZES}
-        return cls(claims, own, published)
+        own = {entry["id"]: ledger.Record.from_json(entry, claims.probes) for entry in entries}
+        return cls(ledger.load_evidence(claims, app.config.ledger_results), own)
 
-    def records(self, id):
-        """This book's own record, and the published one of a larger size, in this order, where there are such."""
-        found = [self.own[id]] if id in self.own else []
-        sizes = [size for size in ledger.SIZES if id in self.published[size]]
-        if sizes and (not found or ledger.SIZES.index(sizes[-1]) > ledger.SIZES.index(found[0].size)):
-            found.append(self.published[sizes[-1]][id])
-        return found
+    @property
+    def claims(self):
+        return self.evidence.claims
 
     def record(self, id, size=None):
-        """The record that counts: of the given size, or else of the largest."""
-        if size is None:
-            return (self.records(id) or [None])[-1]
-        own = self.own.get(id)
-        return own if own is not None and own.size == size else self.published[size].get(id)
-
-    def verdict(self, id):
-        record = self.record(id)
-        return record.verdict if record is not None else "not attempted"
+        """The record that decides a probe's verdict, or that of another size."""
+        return self.evidence.deciding(id) if size is None else self.evidence.records[size].get(id)
 
     def fingerprint(self):
         """Changes when anything changes that a page may show."""
-        records = [self.own, *self.published.values()]
+        records = [self.own, *self.evidence.records.values()]
         shown = [repr(self.claims), [[record.as_json() for record in part.values()] for part in records]]
         return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
@@ -95,18 +85,19 @@ class LedgerRole(SphinxRole):
         match = re.fullmatch(r"([a-z0-9-]+)(?::([a-z]+))?(?:@([a-z]+))?", self.text)
         id, what, size = match.groups() if match else (self.text, None, None)
         shelf = self.env.app.ledger
-        if id not in shelf.claims:
-            return self.missing(f"claims.yml has no claim {id!r}")
+        if id not in shelf.claims.statements and id not in shelf.claims.probes:
+            return self.missing(f"the ledger has no claim {id!r}")
         if size is not None and size not in ledger.SIZES:
             return self.missing(f"size is one of {', '.join(ledger.SIZES)}; got {size!r}")
-        claim, record = shelf.claims[id], shelf.record(id, size)
-        word = record.verdict if record is not None else "not attempted"
         if what is None:
-            return [badge(word, id)], []
+            return [badge(shelf.evidence.verdict(id), id)], []
         if what == "verdict":
-            return [nodes.Text(word)], []
+            return [nodes.Text(shelf.evidence.verdict(id))], []
+        if id not in shelf.claims.probes:
+            return self.missing(f"{id} is a statement; its numbers are those of its probes")
+        probe, record = shelf.claims.probes[id], shelf.record(id, size)
         if what in ("stated", "expected"):
-            text = str(getattr(claim, what) or "")
+            text = str(getattr(probe, what) or "")
         elif what in OF_RECORD:
             text = OF_RECORD[what](record) if record is not None else ""
         else:
@@ -121,7 +112,7 @@ class LedgerRole(SphinxRole):
 
 
 class LedgerTable(SphinxDirective):
-    """One row a claim, grouped by paper."""
+    """A row a statement, and below it one a probe, grouped by paper."""
 
     option_spec: ClassVar = {
         "paper": lambda value: directives.choice(value, tuple(ledger.PAPERS)),
@@ -130,46 +121,94 @@ class LedgerTable(SphinxDirective):
     }
 
     def run(self):
-        shelf = self.env.app.ledger
-        chosen = [claim for claim in shelf.claims.values() if self.chosen(claim, shelf.verdict(claim.id))]
+        evidence = self.env.app.ledger.evidence
+        chosen = [one for one in evidence.claims.statements.values() if self.chosen(one, evidence.verdict(one.id))]
         if not chosen:
             logger.warning("no claim is chosen by these options", location=self.get_location(), type="ledger")
-        groups = {paper: [claim for claim in chosen if claim.paper == paper] for paper in ledger.PAPERS}
+        groups = {paper: [one for one in chosen if one.paper == paper] for paper in ledger.PAPERS}
         found = []
-        for paper, claims in groups.items():
-            if claims and "paper" not in self.options:
+        for paper, statements in groups.items():
+            if statements and "paper" not in self.options:
                 found.append(nodes.rubric("", ledger.PAPERS[paper]))
-            if claims:
+            if statements:
                 head = ("Verdict and statement", "Expected" if paper == "ours" else "The paper", "Ours")
-                found.append(table(head, [self.row(claim, shelf) for claim in claims], "ledger-table"))
+                found.append(table(head, [row for one in statements for row in self.rows(one)], "ledger-table"))
         return found
 
-    def chosen(self, claim, verdict):
-        facts = {"paper": claim.paper, "notebook": claim.notebook, "verdict": verdict}
+    def chosen(self, statement, verdict):
+        facts = {"paper": statement.paper, "notebook": statement.probes[0].notebook, "verdict": verdict}
         return all(facts[option] == wanted for option, wanted in self.options.items())
 
-    def row(self, claim, shelf):
-        verdict = shelf.verdict(claim.id)
-        statement = [paragraph("", badge(verdict)), paragraph(claim.statement)]
-        statement.append(small(nodes.literal("", claim.id), nodes.Text(f" · {claim.where}")))
-        statement.append(small(nodes.Text(f"Measured: {claim.quantity}.")))
-        if claim.reason and verdict != "reproduced":
-            statement.append(small(nodes.Text(f"Why: {claim.reason}")))
-        if not set(self.options) - {"paper"}:  # the page's own table: badges lead to its rows
-            name = f"claim-{claim.id}"
-            statement[0]["ids"].append(name)
-            self.env.get_domain("std").note_hyperlink_target(name, self.env.docname, name)
-        said = [paragraph(claim.stated)] if claim.stated else []
-        if claim.expected is not None:
-            band = str(claim.expected)
+    def rows(self, statement):
+        """One row where the only probe is the statement; else the statement's, and one a probe."""
+        evidence = self.env.app.ledger.evidence
+        alone = statement.id in evidence.claims.probes
+        title = [self.anchored(statement.id, badge(evidence.verdict(statement.id))), paragraph(statement.statement)]
+        place = " · ".join(filter(None, [statement.where, statement.version, ledger.KINDS[statement.kind]]))
+        title.append(small(nodes.literal("", statement.id), nodes.Text(f" · {place}")))
+        for label, text in (("Under", statement.condition), ("Why", statement.reason)):
+            if text:
+                title.append(small(nodes.Text(f"{label}: {text}")))
+        if alone:
+            return [[title + self.measured(statement.probes[0]), self.said(statement.probes[0]), *self.ours(statement)]]
+        head = [title, [], [small(nodes.Text(", ".join(sorted({p.role for p in statement.deciding}))))]]
+        return [head, *(self.probe(statement, probe) for probe in statement.probes)]
+
+    def probe(self, statement, probe):
+        evidence = self.env.app.ledger.evidence
+        decides = probe in statement.deciding
+        label = badge(evidence.verdict(probe.id))
+        text = [self.anchored(probe.id, label), paragraph(probe.statement)]
+        role = "decides" if decides else f"{probe.role}: {ledger.ROLES[probe.role]}"
+        text.append(small(nodes.literal("", probe.id), nodes.Text(f" · {role}")))
+        if probe.where:
+            text.append(small(nodes.Text(probe.where)))
+        text += self.measured(probe)
+        for node in text:
+            node["classes"].append("ledger-probe")
+        return [text, self.said(probe), *self.ours(statement, probe)]
+
+    def measured(self, probe):
+        lines = [small(nodes.Text(f"Measured: {probe.quantity}."))]
+        if probe.reading:
+            lines.append(small(nodes.Text(f"Read as: {probe.reading}")))
+        if probe.reason and self.env.app.ledger.evidence.verdict(probe.id) != "reproduced":
+            lines.append(small(nodes.Text(f"Why: {probe.reason}")))
+        return lines
+
+    def said(self, probe):
+        said = [paragraph(probe.stated)] if probe.stated else []
+        if probe.expected is not None:
+            band = str(probe.expected)
             said.append(small(nodes.Text(f"expected: {band}")) if said else paragraph(band))
-        ours = []
-        for record in shelf.records(claim.id):
-            ours.append(paragraph(record.value))
-            differs = "" if record.verdict == verdict else f": {record.verdict}"
-            ours.append(small(nodes.Text(f"{record.count}, size {record.size}{differs}")))
-        ours.append(small(self.notebook(claim.notebook)))
-        return [statement, said, ours]
+        return said
+
+    def ours(self, statement, probe=None):
+        """All seeds, then the other sizes and this book's own run, in small."""
+        probe, shelf = probe or statement.probes[0], self.env.app.ledger
+        known, lines = shelf.record(probe.id), []
+        if known is not None:
+            lines.append(paragraph(known.share))
+            doubt = "" if known.settled else "; too few to be sure of the word"
+            if probe.seeded:
+                lines.append(small(nodes.Text(f"of all seeds {known.interval}{doubt}")))
+            lines.append(small(nodes.Text(f"{known.value}, size {known.size}")))
+        for other in shelf.evidence.others(probe.id):
+            lines.append(small(nodes.Text(f"size {other.size}: {other.share}, {other.value}")))
+        own = shelf.own.get(probe.id)
+        if own is not None:
+            lines.append(small(nodes.Text(f"this book's run, size {own.size}: {own.share}, {own.value}")))
+        lines.append(small(self.notebook(probe.notebook)))
+        return [lines]
+
+    def anchored(self, id, label):
+        """On the page's own table badges lead to its rows."""
+        line = paragraph("", label)
+        if not set(self.options) - {"paper"}:
+            name = f"claim-{id}"
+            line["ids"].append(name)
+            self.env.get_domain("std").note_hyperlink_target(name, self.env.docname, name)
+        return line
 
     def notebook(self, name):
         """The notebook's name, a link where the book holds it."""
@@ -183,19 +222,68 @@ class LedgerTable(SphinxDirective):
 
 
 class LedgerSummary(SphinxDirective):
-    """How many claims of each paper have which verdict."""
+    """How many statements of each paper have which verdict, and below them harder readings and substitutes."""
+
+    def run(self):
+        evidence = self.env.app.ledger.evidence
+        counts = {paper: evidence.counts(paper) for paper in ledger.PAPERS}
+        rows = []
+        for verdict in ledger.VERDICTS:
+            of_paper = [counts[paper].get(verdict, 0) for paper in ledger.PAPERS]
+            rows.append([badge(verdict), *numbers(*of_paper)])
+        rows.append([nodes.Text("all statements"), *numbers(*(sum(counts[paper].values()) for paper in ledger.PAPERS))])
+        for role, title in (("stronger", "harder readings that hold"), ("substitute", "substitutes that hold")):
+            rows.append([nodes.Text(title), *(nodes.Text(self.held(evidence, paper, role)) for paper in ledger.PAPERS)])
+        cells = [[[paragraph("", cell)] for cell in row] for row in rows]
+        return [table(("", *ledger.PAPERS.values()), cells, "ledger-summary")]
+
+    def held(self, evidence, paper, role):
+        statements = [one for one in evidence.claims.statements.values() if one.paper == paper]
+        words = [evidence.verdict(probe.id) for one in statements for probe in one.probes if probe.role == role]
+        return f"{words.count('reproduced')} of {len(words)}" if words else "–"
+
+
+class LedgerUnsettled(SphinxDirective):
+    """The probes whose word more seeds could change."""
+
+    def run(self):
+        evidence = self.env.app.ledger.evidence
+        measured = [id for id in evidence.claims.probes if evidence.deciding(id) is not None]
+        open_ends = [id for id in measured if not evidence.settled(id)]
+        items = []
+        for id in open_ends:
+            record = evidence.deciding(id)
+            text = f" {record.share}, of all seeds {record.interval}"
+            items.append(
+                nodes.list_item(
+                    "",
+                    paragraph("", badge(record.verdict, id), nodes.Text(" "), nodes.literal("", id), nodes.Text(text)),
+                )
+            )
+        head = paragraph(f"{len(open_ends)} of {len(measured)} probes, each with its share and the 95 % interval:")
+        return [head, nodes.bullet_list("", *items)] if items else [paragraph("None.")]
+
+
+class LedgerChanges(SphinxDirective):
+    """The tolerances that were changed after a run, with what each would give."""
 
     def run(self):
         shelf = self.env.app.ledger
-        facts = [(claim.paper, shelf.verdict(claim.id)) for claim in shelf.claims.values()]
         rows = []
-        for verdict in ledger.VERDICTS:
-            counts = [facts.count((paper, verdict)) for paper in ledger.PAPERS]
-            rows.append([badge(verdict), *numbers(*counts, sum(counts))])
-        totals = [sum(paper == fact[0] for fact in facts) for paper in ledger.PAPERS]
-        rows.append([nodes.Text("all"), *numbers(*totals, len(facts))])
-        cells = [[[paragraph("", cell)] for cell in row] for row in rows]
-        return [table(("", *ledger.PAPERS.values(), "all"), cells, "ledger-summary")]
+        for probe in shelf.claims.probes.values():
+            for change in probe.changed:
+                rows.append(
+                    [
+                        [
+                            paragraph("", badge(shelf.evidence.verdict(probe.id), probe.id)),
+                            small(nodes.literal("", probe.id)),
+                        ],
+                        [paragraph(change["before"])],
+                        [paragraph(change["now"])],
+                        [paragraph(change["gives"])],
+                    ]
+                )
+        return [table(("Claim", "Before", "Now", "What each gives"), rows, "ledger-changes")]
 
 
 def numbers(*counts):
@@ -258,6 +346,8 @@ def setup(app):
     app.add_role("ledger", LedgerRole())
     app.add_directive("ledger-table", LedgerTable)
     app.add_directive("ledger-summary", LedgerSummary)
+    app.add_directive("ledger-unsettled", LedgerUnsettled)
+    app.add_directive("ledger-changes", LedgerChanges)
     app.connect("config-inited", read_shelf)
     app.connect("missing-reference", resolve_badge)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

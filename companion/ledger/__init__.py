@@ -1,40 +1,49 @@
 """The ledger: what the papers state, what was measured, and the verdict computed from the two.
 
-A *claim* is one statement of a paper (or of ours) with the band of values that would confirm it. A *record* is what a
-notebook measured for it, one value a seed. The verdict is never typed: every value inside the band is *reproduced*,
-none is *differs*, some is *in part*, and nothing measured is *not attempted*.
+A *statement* is one thing that a paper says (or we), a *probe* of it a measured quantity with the band of values that
+would confirm it, and a *record* what a notebook measured for a probe, one value a seed. The verdict is never typed. It
+rests on the seeds of all runs: from nine tenths of them in the band it is *reproduced*, up to one tenth *differs*,
+between *in part*, and nothing measured is *not attempted*.
 """
 
 from companion.ledger.bands import Band
-from companion.ledger.book import Ledger, Table
-from companion.ledger.check import check
-from companion.ledger.claims import KINDS, PAPERS, SIZES, TEXTS, Claim, load_claims, verdict
+from companion.ledger.book import Badge, Ledger, Table
+from companion.ledger.claims import DECIDING, KINDS, PAPERS, ROLES, SIZES, Claims, Probe, Statement, load_claims
+from companion.ledger.evidence import Evidence, entries, load_evidence, misfits
 from companion.ledger.places import home, write_json
-from companion.ledger.pools import Share, compare, pooled, share_of
-from companion.ledger.records import SEEDS_NEEDED, Record, load_records, read_records
+from companion.ledger.pools import check, pooled, same
+from companion.ledger.records import SEEDS_NEEDED, Record, read_records
+from companion.ledger.shares import Share, share_of, verdict
 from companion.ledger.show import VERDICTS, number_text
 
 __all__ = [
+    "DECIDING",
     "KINDS",
     "PAPERS",
+    "ROLES",
     "SEEDS_NEEDED",
     "SIZES",
-    "TEXTS",
     "VERDICTS",
+    "Badge",
     "Band",
-    "Claim",
+    "Claims",
+    "Evidence",
     "Ledger",
+    "Probe",
     "Record",
     "Share",
+    "Statement",
     "Table",
     "check",
-    "compare",
+    "entries",
     "home",
     "load_claims",
-    "load_records",
+    "load_evidence",
+    "misfits",
     "number_text",
     "pooled",
     "read_records",
+    "same",
     "share_of",
     "verdict",
     "write_json",

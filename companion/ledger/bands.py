@@ -72,6 +72,13 @@ class Band:
     def __contains__(self, value) -> bool:
         return all(_TESTS[word](value, bound) for word, bound in self.bounds.items())
 
+    def side(self, value) -> int:
+        """-1 below the band, 0 in it, 1 above."""
+        if value in self:
+            return 0
+        low = next((getattr(self, word) for word in ("equals", "above", "min") if word in self.bounds), -math.inf)
+        return -1 if value <= low else 1
+
     def __str__(self):
         if self.equals is not None:
             return number_text(self.equals)

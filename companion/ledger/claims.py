@@ -1,6 +1,11 @@
-"""Claims: what the papers state, and what would confirm it."""
+"""Claims: what the papers state, and what would confirm it.
 
-from collections.abc import Iterable, Mapping
+A *statement* is one thing that one version of one source says. Under it stand its *probes*: a measured quantity each,
+with the band that would confirm the statement. Only the probes that take a statement as it stands, in the source's own
+setting, decide its verdict; harder readings and other data are shown beneath it with results of their own.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -11,122 +16,248 @@ from companion.ledger.places import home
 from udulib.errors import InputError
 
 SIZES = ("ci", "book", "paper")
-KINDS = ("statistical", "deterministic", "theorem")
-TEXTS = ("id", "where", "statement", "quantity", "notebook", "stated", "reason")
+DECIDING = ("book", "paper", "ci")  # the first of these at which a probe is measured decides its verdict
 PAPERS = {"hou2025": "Hou et al.", "chou2024": "Chou et al.", "ours": "Ours"}
+KINDS = {
+    "always": "every instance",
+    "typical": "most instances",
+    "number": "the figure of one instance",
+    "theorem": "derived, or without chance",
+}
+ROLES = {
+    "primary": "the statement as it stands, in the source's own setting",
+    "stronger": "a harder reading of it",
+    "substitute": "other data or weights",
+    "beyond": "ours",
+}
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One statement, where it stands, and what would confirm it: an entry of ``claims.yml``.
+class Probe:
+    """One measured quantity, and the values of it that would confirm a statement.
 
     Parameters
     ----------
     id : str
         Short name, lower case with hyphens.
-    paper : {"hou2025", "chou2024", "ours"}
-    where : str
-        Figure, table, lemma or section.
-    statement : str
-        What is claimed, in our words.
-    quantity : str
-        What is measured: one number (or yes and no) a seed.
-    kind : {"statistical", "deterministic", "theorem"}
-        Statistical claims need at least five seeds.
     notebook : str
         The notebook that measures it, such as ``"01_implicit_bias"``.
+    statement : str
+        What it asks, in our words.
+    quantity : str
+        What is measured: one number (or yes and no) a seed.
+    kind : {"always", "typical", "number", "theorem"}
+        All but a theorem need at least five seeds.
+    role : {"primary", "stronger", "substitute", "beyond"}
     expected : Band, optional
         The values that confirm it; left out only where it is not attempted.
+    sizes : tuple of {"ci", "book", "paper"}
+        At which it is measured.
     observed : dict of str to Band
-        For each size at which it is measured, the band that our own runs keep to.
+        Of a theorem, for sizes at which our own values do not lie in ``expected``: the band that they keep to.
+    where : str
+        What differs from the statement's own place: the other data of a substitute.
     stated : str
-        The paper's own number in its own roundness, where it gives one.
+        The source's own number in its own roundness, where it gives one.
+    reading : str
+        How words or a curve became a band.
     reason : str
         Why the verdict is not *reproduced*, or why nothing was measured.
+    chaotic : str
+        Why the same seeds need not give the same values on another processor.
+    changed : tuple of dict
+        Each tolerance or quantity that was changed after a run: ``before``, ``now``, and what each ``gives``.
+    """
+
+    id: str
+    notebook: str
+    statement: str
+    quantity: str
+    kind: str
+    role: str
+    expected: Band | None = None
+    sizes: tuple = ()
+    observed: Mapping[str, Band] = field(default_factory=dict)
+    where: str = ""
+    stated: str = ""
+    reading: str = ""
+    reason: str = ""
+    chaotic: str = ""
+    changed: tuple = ()
+
+    def __post_init__(self):
+        _check_texts(self, "id", "notebook", "statement", "quantity", "where", "stated", "reading", "reason", "chaotic")
+        _check_choices(self, kind=KINDS, role=ROLES)
+        if not set(self.sizes) <= set(SIZES) or not set(self.observed) <= set(self.sizes):
+            raise InputError(
+                f"claim {self.id}: sizes are of {', '.join(SIZES)}, and observed has bands for some of them; got "
+                f"{list(self.sizes)} and {list(self.observed)}"
+            )
+        if self.expected is None and (self.sizes or not self.reason):
+            raise InputError(f"claim {self.id} has no expected band: give one, or a reason and no sizes")
+        if any(set(change) != {"before", "now", "gives"} for change in self.changed):
+            raise InputError(f"claim {self.id}: a change says before, now and gives; got {list(self.changed)}")
+        if self.observed and self.kind != "theorem":
+            raise InputError(f"claim {self.id}: observed is for theorems; seeds are held against their pool")
+
+    @property
+    def seeded(self) -> bool:
+        """Whether its verdict is a share of seeds."""
+        return self.kind != "theorem"
+
+    @property
+    def deciding(self) -> str | None:
+        """The size that decides its verdict; None where it is not measured."""
+        return next((size for size in DECIDING if size in self.sizes), None)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing that one version of one source says.
+
+    Parameters
+    ----------
+    id : str
+    paper : {"hou2025", "chou2024", "ours"}
+    statement : str
+        What is said, in our words.
+    kind : {"always", "typical", "number", "theorem"}
+    probes : tuple of Probe
+    version : str
+        Which version of the source says it.
+    where : str
+        Figure, table, lemma or section.
+    condition : str
+        Under which choices of ours it is asked.
+    reason : str
+        Why no probe takes it as it stands.
     """
 
     id: str
     paper: str
-    where: str
     statement: str
-    quantity: str
     kind: str
-    notebook: str
-    expected: Band | None = None
-    observed: Mapping[str, Band] = field(default_factory=dict)
-    stated: str = ""
+    probes: tuple
+    version: str = ""
+    where: str = ""
+    condition: str = ""
     reason: str = ""
 
     def __post_init__(self):
-        for name in TEXTS:
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"claim {self.id}: {name} is a text; got {getattr(self, name)!r} (put it in quotes)")
-        for name, choices in (("paper", PAPERS), ("kind", KINDS)):
-            if getattr(self, name) not in choices:
-                raise InputError(f"claim {self.id}: {name} is one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        if not set(self.observed) <= set(SIZES):
-            raise InputError(f"claim {self.id}: observed has bands for {', '.join(SIZES)}; got {list(self.observed)}")
-        if self.expected is None and (self.observed or not self.reason):
-            raise InputError(f"claim {self.id} has no expected band: give one, or a reason and no observed band")
+        _check_texts(self, "id", "statement", "version", "where", "condition", "reason")
+        _check_choices(self, paper=PAPERS, kind=KINDS)
+        if not self.probes:
+            raise InputError(f"claim {self.id} has no probe: say what is measured, or with a reason why nothing is")
+        if self.paper != "ours" and not (self.where and self.version):
+            raise InputError(f"claim {self.id}: where and version say where a statement of a paper was read")
+        if not self.deciding and not self.reason:
+            raise InputError(f"claim {self.id}: no probe takes it as it stands; give the reason")
+        if any(probe.id == self.id for probe in self.probes) and len(self.probes) > 1:
+            raise InputError(f"claim {self.id}: a probe has its statement's id only where it stands alone")
 
-    @classmethod
-    def parse(cls, entry: Mapping) -> "Claim":
-        """The claim that an entry of ``claims.yml`` describes."""
-        known = {f.name for f in fields(cls)}
-        needed = {"id", "paper", "where", "statement", "quantity", "kind", "notebook"}
-        if not isinstance(entry, Mapping) or not needed <= set(entry) <= known:
-            missing, unknown = sorted(needed - set(entry)), sorted(set(entry) - known)
-            raise InputError(
-                f"a claim needs {', '.join(sorted(needed))}; missing {missing}, unknown {unknown}: {entry!r}"
-            )
-        try:
-            expected = None if entry.get("expected") is None else Band.parse(entry["expected"])
-            observed = {size: Band.parse(band) for size, band in (entry.get("observed") or {}).items()}
-        except InputError as error:
-            raise InputError(f"claim {entry['id']}: {error}") from None
-        return cls(**{**entry, "expected": expected, "observed": observed})
+    @property
+    def deciding(self) -> tuple:
+        """The probes that decide its verdict: the primary ones, or of our own statements ours."""
+        role = "beyond" if self.paper == "ours" else "primary"
+        return tuple(probe for probe in self.probes if probe.role == role)
 
 
-def load_claims(path=None) -> dict[str, Claim]:
-    """All claims by id, in the order of the file.
+@dataclass(frozen=True)
+class Claims:
+    """All statements by id, and all probes by id, in the order of their files."""
+
+    statements: dict
+    probes: dict
+
+    def of(self, probe: str) -> Statement:
+        """The statement under which a probe stands."""
+        return next(one for one in self.statements.values() if any(p.id == probe for p in one.probes))
+
+    def notebooks(self) -> list[str]:
+        return sorted({probe.notebook for probe in self.probes.values()})
+
+
+def load_claims(path=None) -> Claims:
+    """All claims, in the order of the files.
 
     Parameters
     ----------
     path : path, optional
-        A file like ``claims.yml``; by default the checkout's, or the one that ships inside the package.
+        A folder like ``claims``, one file a notebook; by default the checkout's, or the one that ships inside the
+        package.
 
     Raises
     ------
     InputError
-        No such file, or an entry that breaks the rules of :class:`Claim`, or an id given twice.
+        No such folder, an entry that breaks the rules of :class:`Statement` or :class:`Probe`, or an id given twice.
 
     Examples
     --------
     >>> claims = load_claims()
-    >>> claims["a-udu-rank-eta"].expected
+    >>> claims.probes["a-udu-rank-eta"].expected
     Band(equals=3, above=None, below=None, min=None, max=None)
+    >>> claims.of("a-udu-rank-eta").where
+    'Figure 1, spectra'
     """
-    path = Path(path) if path is not None else home() / "claims.yml"
-    if not path.is_file():
-        raise InputError(f"the ledger's claims were wanted in {path}, and there is no such file; reinstall udulib")
-    claims = {}
-    for entry in yaml.safe_load(path.read_text(encoding="utf-8")) or []:
-        claim = Claim.parse(entry)
-        if claim.id in claims:
-            raise InputError(f"claim {claim.id} is in {path.name} twice; give each entry its own id")
-        claims[claim.id] = claim
-    return claims
+    folder = Path(path) if path is not None else home() / "claims"
+    files = sorted(folder.glob("*.yml"))
+    if not files:
+        raise InputError(f"the ledger's claims were wanted in {folder}, and there are none; reinstall udulib")
+    statements, probes = {}, {}
+    for file in files:
+        for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
+            statement = _statement(entry, file.stem)
+            for kind, known, new in (
+                ("statement", statements, [statement]),
+                ("probe", probes, statement.probes),
+            ):
+                for one in new:
+                    if one.id in known:
+                        raise InputError(f"claim {one.id} is in {folder.name} twice as a {kind}; give each its own id")
+                    known[one.id] = one
+    for id in set(statements) & set(probes):
+        if statements[id].probes != (probes[id],):
+            raise InputError(f"claim {id}: a probe has the id of another's statement; give each its own")
+    return Claims(statements, probes)
 
 
-def verdict(values: Iterable, expected: Band) -> str:
-    """*reproduced* if every value lies in the band, *in part* if some, *differs* if none; no value, *not attempted*.
+def _statement(entry, notebook):
+    _check_keys(entry, Statement, {"id", "paper", "statement", "kind", "probes"})
+    if not isinstance(entry["probes"], list):
+        raise InputError(f"claim {entry['id']}: probes are a list; got {entry['probes']!r}")
+    given = {"statement": entry["statement"], "kind": entry["kind"], "notebook": notebook}
+    return Statement(**{**entry, "probes": tuple(_probe(probe, given) for probe in entry["probes"])})
 
-    Examples
-    --------
-    >>> verdict([3, 3, 4], Band(equals=3))
-    'in part'
-    """
-    inside = [value in expected for value in values]
-    if not inside:
-        return "not attempted"
-    return "reproduced" if all(inside) else "in part" if any(inside) else "differs"
+
+def _probe(entry, given):
+    _check_keys(entry, Probe, {"id", "role", "quantity"})
+    entry = {**given, **entry}
+    try:
+        expected = None if entry.get("expected") is None else Band.parse(entry["expected"])
+        observed = {size: Band.parse(band) for size, band in (entry.get("observed") or {}).items()}
+    except InputError as error:
+        raise InputError(f"claim {entry['id']}: {error}") from None
+    lists = {name: tuple(entry.get(name) or ()) for name in ("sizes", "changed")}
+    return Probe(**{**entry, **lists, "expected": expected, "observed": observed})
+
+
+def _check_keys(entry, kind, needed):
+    known = {f.name for f in fields(kind)}
+    if not isinstance(entry, Mapping) or not needed <= set(entry) <= known:
+        missing, unknown = sorted(needed - set(entry)), sorted(map(str, set(entry) - known))
+        raise InputError(
+            f"a {kind.__name__.lower()} needs {', '.join(sorted(needed))}; missing {missing}, unknown {unknown}: "
+            f"{entry!r}"
+        )
+
+
+def _check_texts(entry, *names):
+    for name in names:
+        if not isinstance(getattr(entry, name), str):
+            raise InputError(f"claim {entry.id}: {name} is a text; got {getattr(entry, name)!r} (put it in quotes)")
+
+
+def _check_choices(entry, **allowed):
+    for name, choices in allowed.items():
+        if getattr(entry, name) not in choices:
+            raise InputError(f"claim {entry.id}: {name} is one of {', '.join(choices)}; got {getattr(entry, name)!r}")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The folder of ``claims.yml`` and ``results/``: the checkout, else the copy that ships inside the package.
+    """The folder of ``claims`` and ``results/``: the checkout, else the copy that ships inside the package.
 
     Examples
     --------
-    >>> (home() / "claims.yml").is_file()
+    >>> (home() / "claims").is_dir()
     True
     """
     package = Path(__file__).resolve().parent.parent
-    return package.parent if (package.parent / "claims.yml").is_file() else package / "_shipped"
+    return package.parent if (package.parent / "claims").is_dir() else package / "_shipped"
 
 
 def write_json(path, data) -> None:

@@ -1,83 +1,25 @@
-r"""Pools: what all runs of one size measured, one value a seed, and how fresh seeds compare with them.
+r"""Pools: what all runs of one size measured, one value a seed, and how fresh runs compare with them.
 
-A verdict of five seeds is one draw. A pool keeps every seed's value once, whatever run it came from; how many of them
-lie in a claim's band has an exact interval (Clopper and Pearson 1934), and fresh seeds are held against the pool by two
-exact tests: Fisher's on the counts, and Wilcoxon's rank sum on the values. Over all claims together the chance of a
-false alarm is kept below :data:`ERROR` by Holm's correction, which needs no independence: claims of one notebook share
-their runs.
+A verdict of five seeds is one draw. A pool keeps every seed's value once, whatever run it came from. A run of seeds
+that are in the pool gives the pool's values again, up to round-off; fresh seeds are held against the pool by two exact
+tests: Fisher's on the counts in the band, and Wilcoxon's rank sum on the values. Over all claims together the chance
+of a false alarm is kept below :data:`ERROR` by Holm's correction, which needs no independence: claims of one notebook
+share their runs.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from companion.ledger.bands import Band
-from companion.ledger.claims import Claim
+from companion.ledger.claims import SIZES, Probe
 from companion.ledger.numbers import parsed_number
+from companion.ledger.records import Record
 from companion.ledger.show import number_text
 from udulib.errors import InputError
 
 ERROR = 1e-3  # chance of one false alarm or more over all claims of a check
-SETTLED = (0.1, 0.9)  # shares at which the word changes
-CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many seeds lie in a band, and what that says of all seeds.
-
-    Attributes
-    ----------
-    inside, seeds : int
-    low, high : float
-        Exact 95 % interval of the share.
-    """
-
-    inside: int
-    seeds: int
-    low: float
-    high: float
-
-    @property
-    def word(self) -> str:
-        """*reproduced* from nine tenths on, *differs* up to one tenth, *in part* between."""
-        share = self.inside / self.seeds
-        return "reproduced" if share >= SETTLED[1] else "differs" if share <= SETTLED[0] else "in part"
-
-    @property
-    def settled(self) -> bool:
-        """Whether the interval lies on one side of both borders: more seeds would hardly change the word."""
-        return not any(self.low < border < self.high for border in SETTLED)
-
-    def __str__(self):
-        doubt = "" if self.settled else ", too few to be sure of the word"
-        return f"{self.word}: {self.inside} of {self.seeds} ({self.low:.0%} to {self.high:.0%}{doubt})"
-
-
-def share_of(values: Iterable, band: Band) -> Share:
-    """The share of values in a band.
-
-    Raises
-    ------
-    InputError
-        No values.
-
-    Examples
-    --------
-    >>> print(share_of([3] * 19 + [4], Band(equals=3)))
-    reproduced: 19 of 20 (75% to 100%, too few to be sure of the word)
-    >>> share_of([4] * 50, Band(equals=3)).settled
-    True
-    """
-    found = [value in band for value in values]
-    if not found:
-        raise InputError("a share is that of one value at least; got none")
-    k, n, tail = sum(found), len(found), (1 - CONFIDENCE) / 2
-    low = 0.0 if k == 0 else _solved(lambda p: _binomial_tail(k, n, p) - tail)
-    high = 1.0 if k == n else _solved(lambda p: tail - (1 - _binomial_tail(k + 1, n, p)))
-    return Share(k, n, low, high)
+EQUAL = 1e-6  # relative difference up to which values of one seed are equal
 
 
 def pooled(records: Iterable[Mapping]) -> dict[str, dict[int, object]]:
@@ -98,41 +40,73 @@ def pooled(records: Iterable[Mapping]) -> dict[str, dict[int, object]]:
     return pool
 
 
-def compare(claims: Mapping[str, Claim], fresh: Iterable[Mapping], pool: Mapping[str, Mapping]) -> list[str]:
-    """What is red: claims whose fresh seeds do not look like the pool's. Empty means green.
+def check(probes: Mapping[str, Probe], fresh: Iterable[Mapping], pool: Mapping[str, Mapping], size: str) -> list[str]:
+    """What is red: one sentence for each way in which a run disagrees with the ledger. Empty means green.
+
+    Red are probes that a run of this size should have recorded and did not, records that no claim asks for, values of
+    a theorem that leave their band, values of a seed that are not those of the pool, and fresh seeds that do not look
+    like the pool's, be it that a claim ceases to hold or that it begins to. Of probes named chaotic a seed need not
+    repeat its value: theirs count as fresh.
 
     Parameters
     ----------
-    claims : dict of str to Claim
+    probes : dict of str to Probe
     fresh : iterable of dict
-        Records as JSON data, of seeds that may be in the pool or not; those that are count as the pool's.
+        Records as JSON data, see :func:`read_records`; those of other sizes are left out of account.
     pool : dict of dict
         As :func:`pooled` gives it.
+    size : {"ci", "book", "paper"}
 
     Examples
     --------
-    >>> claim = Claim("x", "ours", "here", "The rank is 3.", "rank", "statistical", "01", Band(equals=3))
+    >>> from companion.ledger import Band
+    >>> probe = Probe("x", "01", "The rank is 3.", "rank", "always", "beyond", Band(equals=3), ("ci",))
     >>> pool = {"x": dict.fromkeys(range(50), 3)}
-    >>> compare({"x": claim}, [{"id": "x", "seeds": [50, 51, 52, 53, 54], "values": [3, 3, 4, 3, 3]}], pool)
+    >>> run = {"id": "x", "size": "ci", "notebook": "01", "seeds": [50, 51, 52, 53, 54], "values": [3, 3, 4, 3, 3]}
+    >>> check({"x": probe}, [run], pool, "ci")
     []
-    >>> compare({"x": claim}, [{"id": "x", "seeds": [50, 51, 52, 53, 54], "values": [4, 4, 4, 4, 4]}], pool)
+    >>> check({"x": probe}, [run | {"values": [4, 4, 4, 4, 4]}], pool, "ci")
     ['x: 0 of 5 fresh seeds in the band, 50 of 50 before (p = 6e-07)']
+    >>> check({"x": probe}, [run | {"seeds": [0, 1, 2, 3, 4]}], pool, "ci")
+    ['x: seed 2 gives 4, and 3 in the pool; if that is meant, make pool NB=01']
     """
-    fresh = list(fresh)
-    findings = [f"{record['id']}: recorded, and not in claims.yml" for record in fresh if record["id"] not in claims]
-    found = []
-    for record in (record for record in fresh if record["seeds"]):
-        claim, known = claims.get(record["id"]), pool.get(record["id"], {})
-        given = zip(record["seeds"], map(parsed_number, record["values"]), strict=True)
-        new = [value for seed, value in given if seed not in known]
-        if claim is not None and claim.kind == "statistical" and new and known:
-            found.append((record["id"], *_difference(new, list(known.values()), claim.expected)))
-    found.sort(key=lambda one: one[1])
-    for place, (id, p, sentence) in enumerate(found):
-        if p * (len(found) - place) > ERROR:
-            break
-        findings.append(f"{id}: {sentence} (p = {p:.0e})")
-    return findings
+    if size not in SIZES:
+        raise InputError(f"size is one of {', '.join(SIZES)}; got {size!r}")
+    fresh = {entry["id"]: entry for entry in fresh if entry["size"] == size}
+    findings = [f"{id}: recorded, and no claim asks for it" for id in sorted(set(fresh) - set(probes))]
+    tested = []
+    for id, probe in probes.items():
+        if id not in fresh:
+            if size in probe.sizes:
+                findings.append(f"{id}: is measured at size {size}, and {probe.notebook} did not record it")
+            continue
+        record, known = Record.from_json(fresh[id], probes), pool.get(id, {})
+        if fresh[id].get("notebook") != probe.notebook:
+            findings.append(f"{id}: recorded by {fresh[id].get('notebook')}, and its claim names {probe.notebook}")
+        if size not in probe.sizes:
+            findings.append(f"{id}: recorded at size {size}, and its claim does not name that size")
+        if not probe.seeded:
+            findings += _outside(record)
+            continue
+        given = dict(zip(record.seeds, record.values, strict=True))
+        if not probe.chaotic:
+            findings += _moved(probe, given, known)
+            given = {seed: value for seed, value in given.items() if seed not in known}
+        known = {seed: value for seed, value in known.items() if seed not in given}
+        if given and known:
+            tested.append((id, *_difference(list(given.values()), list(known.values()), probe.expected)))
+    return findings + _significant(tested)
+
+
+def same(value, other) -> bool:
+    """Whether two values of one seed are equal up to round-off.
+
+    Examples
+    --------
+    >>> same(1.0, 1.0 + 1e-9), same(1.0, 1.001), same(True, False)
+    (True, False, False)
+    """
+    return value == other or abs(value - other) <= EQUAL * max(abs(value), abs(other)) < math.inf
 
 
 def fisher(inside: int, of: int, inside_other: int, of_other: int) -> float:
@@ -167,6 +141,34 @@ def rank_sum(values, others) -> float:
     return min(1.0, 2 * sum(counts[: math.floor(extreme) + 1]) / math.comb(m + n, m))
 
 
+def _outside(record):
+    """Values of a theorem that leave the band: its own, or that which ours are known to keep to."""
+    band = record.probe.observed.get(record.size, record.probe.expected)
+    out = ", ".join(number_text(value) for value in record.values if value not in band)
+    return [f"{record.id}: {out} left the band ({band})"] if out else []
+
+
+def _moved(probe, given, known):
+    moved = [seed for seed, value in given.items() if seed in known and not same(value, known[seed])]
+    if not moved:
+        return []
+    now, before = number_text(given[moved[0]]), number_text(known[moved[0]])
+    more = f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
+    meant = f"if that is meant, make pool NB={probe.notebook}"
+    return [f"{probe.id}: seed {moved[0]}{more} gives {now}, and {before} in the pool; {meant}"]
+
+
+def _significant(tested):
+    """Holm's: the smallest p times the number of tests, the next times one less, up to the first that passes."""
+    findings = []
+    tested = sorted(tested, key=lambda one: one[1])
+    for place, (id, p, sentence) in enumerate(tested):
+        if p * (len(tested) - place) > ERROR:
+            break
+        findings.append(f"{id}: {sentence} (p = {p:.0e})")
+    return findings
+
+
 def _difference(new, known, band):
     """Twice the smaller p of both tests, since there are two, and what is seen."""
     inside, before = (sum(value in band for value in values) for values in (new, known))
@@ -188,17 +190,3 @@ def _rank_counts(m, n):
         for w in range(k, m * n + 1):  # over 1 - q^k
             counts[w] += counts[w - k]
     return counts
-
-
-def _binomial_tail(k, n, p):
-    """The chance of k or more of n."""
-    return math.fsum(math.comb(n, j) * p**j * (1 - p) ** (n - j) for j in range(k, n + 1))
-
-
-def _solved(rising):
-    """Where an increasing function on [0, 1] is zero."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < 0 else (low, middle)
-    return (low + high) / 2

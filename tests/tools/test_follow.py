@@ -104,10 +104,9 @@ def test_layout_comments_and_docstrings_are_not_code(house):
 def copy(tmp_path_factory):
     """This checkout's sources, to change them."""
     root = tmp_path_factory.mktemp("copy")
-    for folder in ("udulib", "companion", "notebooks", "results"):
+    for folder in ("udulib", "companion", "notebooks", "results", "claims"):
         shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
-    for file in ("claims.yml", "constraints.txt"):
-        shutil.copy(ROOT / file, root)
+    shutil.copy(ROOT / "constraints.txt", root)
     return Tree(root)
 
 
