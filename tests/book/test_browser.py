@@ -119,3 +119,12 @@ def test_a_description_and_code_links_on_each_notebook(browser, address):
         assert len(page.get_attribute('meta[name="description"]', "content")) > 40, name
         assert page.query_selector_all("a.sphinx-codeautolink-a[href*='api.html#']"), name
     page.close()
+
+
+def test_paper_has_the_title_of_each_page(browser, address):
+    page = browser.new_page()
+    page.emulate_media(media="print")
+    for name in PAGES[:3]:
+        page.goto(address + name, wait_until="load")
+        assert page.eval_on_selector_all("h1", "all => all.some(one => one.getBoundingClientRect().height > 0)"), name
+    page.close()
