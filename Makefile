@@ -23,13 +23,22 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book run test test-slow mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book pdf site links run test test-slow mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
 
 run: $(INSTALLED)  ## only run the notebooks that have changed, at SIZE; NB=name for one of them, SEED=first seed
 	@$(PY) -m tools.run --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) --first-seed $(or $(SEED),0) $(NB)
+
+pdf: book  ## the whole book as _build/book.pdf: make book, printed by Chromium
+	@$(PY) -m tools.printed
+
+site: book  ## the book as one archive that works from disk: _build/site/, with checksum and manifest
+	@$(PY) -m tools.site
+
+links: book  ## do the addresses answer that the book leads to? (asks the network)
+	@jupyter-book build _build/stage --builder linkcheck --config _build/stage/_config.yml --toc _build/stage/book/_toc.yml --path-output _build/links
 
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
 	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)

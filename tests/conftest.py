@@ -85,6 +85,26 @@ def chromium():
     return path or pytest.skip("no Chromium here; on Debian: apt-get install chromium")
 
 
+@pytest.fixture(scope="session")
+def html():
+    """The book at size ci, built beside the reader's own. Warnings are errors."""
+    from tools import build
+    from tools.tree import Tree
+
+    return build.build(Tree(), "ci", "cpu", jobs=1, out=ROOT / "_build" / "test")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """Headless Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A tiny checkout with two notebooks; each run of a cell leaves a line in ``tree.root / 'log'``."""

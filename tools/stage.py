@@ -88,9 +88,29 @@ def staged_config(config):
     repository = config["repository"]
     if not repository["url"]:
         return {key: value for key, value in config.items() if key != "repository"}
+    config = {**config, "sphinx": published(config["sphinx"], site_address(repository["url"]))}
     buttons = {f"use_{button}_button": True for button in ("repository", "issues", "edit_page")}
     launch = {"notebook_interface": "classic", "colab_url": "https://colab.research.google.com", "thebe": False}
     return {**config, "html": {**config["html"], **buttons}, "launch_buttons": launch}
+
+
+def site_address(url):
+    """Where GitHub shows the pages of a repository; elsewhere nothing is known of it, and the answer is None."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+)/([\w.-]+?)(?:\.git)?/?", url)
+    if not found:
+        return None
+    owner, name = found[1].lower(), found[2]
+    return f"https://{owner}.github.io/" + ("" if name.lower() == f"{owner}.github.io" else f"{name}/")
+
+
+def published(sphinx, address):
+    """Sphinx's part of the configuration where the address is known: canonical and social addresses, and a sitemap."""
+    if not address:
+        return sphinx
+    known = {"html_baseurl": address, "ogp_site_url": address, "sitemap_url_scheme": "{link}"}
+    known["notfound_urls_prefix"] = "/" + address.split("/", 3)[3]
+    extensions = [*sphinx.get("extra_extensions", []), "sphinx_sitemap"]
+    return {**sphinx, "extra_extensions": extensions, "config": {**sphinx["config"], **known}}
 
 
 def staged_notebook(tree, size, name, record):
@@ -98,10 +118,11 @@ def staged_notebook(tree, size, name, record):
     notebook = nbformat.read(tree.executed(size, name), as_version=4)
     notebook.metadata.pop("papermill", None)
     fold_parameters(notebook)
+    url = tree.config()["repository"]["url"].rstrip("/")
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         if cell.cell_type == "code":
-            number_figure(cell, name)
+            number_figure(cell, name, source_link(name, record["provenance"], url))
     footer = nbformat.v4.new_markdown_cell(f"---\n\n*{footer_text(record['provenance'])}*")
     footer["id"] = "provenance"
     notebook.cells.append(footer)
@@ -125,7 +146,7 @@ def fold_parameters(notebook):
     notebook.cells.remove(injected)
 
 
-def number_figure(cell, name):
+def number_figure(cell, name, made_by=""):
     """Make the figure that companion.figures.show left in a cell a numbered one with caption and alternative text."""
     figures = [output for output in cell.outputs if "udulib_figure" in output.get("metadata", {})]
     if not figures:
@@ -136,9 +157,18 @@ def number_figure(cell, name):
     figure = figures[0].metadata["udulib_figure"]
     cell.metadata["mystnb"] = {
         "image": {"alt": figure["alt"]},
-        "figure": {"caption": figure["caption"], "name": figure["name"]},
+        "figure": {"caption": f"{figure['caption']} {made_by}".strip(), "name": figure["name"]},
     }
     cell.outputs = [output for output in cell.outputs if output not in rest]
+
+
+def source_link(name, made, url):
+    """What made a figure: the cell above it, of which file and commit; a link once there is an address."""
+    if not made["commit"]:
+        return ""
+    text = f"{name}.py at {made['commit'][:7]}"
+    link = f"[{text}]({url}/blob/{made['commit']}/notebooks/{name}.py)" if url else text
+    return f"Made by the cell above, {link}{', with changes' * made['dirty']}."
 
 
 def commit_text(made):
