@@ -23,7 +23,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book pdf site links run test test-slow mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book pdf site links run test test-slow browser mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -42,11 +42,14 @@ links: book  ## do the addresses answer that the book leads to? (asks the networ
 
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
 	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
-	@start=$$(date +%s); OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" \
+	@start=$$(date +%s); OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not browser" \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 600 udulib companion tests notebooks/*.ipynb && $(call SECONDS_SINCE,tests)
 
 test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, recovery after a kill, and the like
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib companion tests
+
+browser: $(INSTALLED)  ## every page in Chromium: errors, accessibility, print; and a book with a public address
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -m browser tests/book
 
 mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does no test notice? FILE=part of a path; an hour
 	@nice $(PY) -m tools.mutants --jobs $(JOBS) $(FILE)

@@ -31,7 +31,7 @@ def written(html):
     return [path for folder in ("book", "notebooks") for path in sorted((html / folder).glob("*.html"))]
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 def test_buttons_lead_to_files_that_are_there(addressed):
     for page in written(addressed):
         name = page.relative_to(addressed).with_suffix("").as_posix()
@@ -45,7 +45,7 @@ def test_buttons_lead_to_files_that_are_there(addressed):
             assert colab in hrefs(page), name
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 def test_canonical_social_and_sitemap_addresses_are_pages(addressed):
     for page in written(addressed):
         own = SITE + page.relative_to(addressed).as_posix()
@@ -58,7 +58,7 @@ def test_canonical_social_and_sitemap_addresses_are_pages(addressed):
     assert all((addressed / link.removeprefix(SITE)).exists() for link in listed)
 
 
-@pytest.mark.slow
+@pytest.mark.browser
 def test_the_page_for_lost_addresses_finds_its_styles(addressed):
     """It is shown at any depth, so it names them from the site's root."""
     text = (addressed / "404.html").read_text()

@@ -10,7 +10,7 @@ import pytest
 from tools import stage
 from tools.tree import Tree
 
-pytestmark = [pytest.mark.chromium, pytest.mark.slow]  # minutes: each page, twice
+pytestmark = [pytest.mark.chromium, pytest.mark.browser]  # minutes: each page, twice
 
 TOC = stage.contents(Tree())
 PAGES = [f"{page}.html" for page in (TOC["root"], *(chapter["file"] for chapter in TOC["chapters"]))]
