@@ -12,10 +12,15 @@ from companion import ledger
 
 NOTEBOOK = {"01": "01_implicit_bias", "05": "05_udv_networks", "06": "06_pruning", "07": "07_lora"}
 FAULTS = {  # notebook, file, what stands there, what is put in its place
-    "factor 2 missing": ("01", "udulib/kernels/steps.py", "old, step + step, neighbours", "old, step, neighbours"),
+    "factor 2 missing": ("01", "udulib/kernels/steps.py", "step + step, neighbours", "step, neighbours"),
     "projection dropped": ("01", "udulib/kernels/steps.py", "    if size <= radius:", "    if size > 0:"),
     "D not clipped": ("05", "companion/networks/network_stack.py", "    if net.nonnegative:", "    if False:"),
-    "radius 1.5 for 1": ("01", "notebooks/01_implicit_bias.py", "ul.UDU(rank=d, radius=1.0)", "ul.UDU(rank=d, radius=1.5)"),
+    "radius 1.5 for 1": (
+        "01",
+        "notebooks/01_implicit_bias.py",
+        "ul.UDU(rank=d, radius=1.0)",
+        "ul.UDU(rank=d, radius=1.5)",
+    ),
     "noise doubled": (
         "01",
         "notebooks/01_implicit_bias.py",
