@@ -29,7 +29,18 @@ FLOAT64, FLOAT32 = torch.float64, torch.float32
 def tests():
     """Those that need a GPU, over several processes where pytest can do that; what they say is in ``tests.txt``."""
     at_once = ("-n", "8") if importlib.util.find_spec("xdist") else ()
-    chosen = ("-q", "-m", "gpu", "-p", "no:cacheprovider", "--maxfail=12", *at_once, "tests/udulib/kernels")
+    chosen = (
+        "-q",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:benchmark",
+        "--maxfail=12",
+        *at_once,
+        "tests/udulib/kernels",
+    )
     with FOUND["file"].with_suffix(".txt").open("w") as said:
         command = [sys.executable, "-m", "pytest", *chosen]
         try:
