@@ -41,7 +41,7 @@ links: book  ## do the addresses answer that the book leads to? (asks the networ
 	@jupyter-book build _build/stage --builder linkcheck --config _build/stage/_config.yml --toc _build/stage/book/_toc.yml --path-output _build/links
 
 test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, notebooks, pages
-	@start=$$(date +%s); $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
+	@start=$$(date +%s); OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(PY) -m tools.check --size ci --jobs $(JOBS) && $(call SECONDS_SINCE,ledger)
 	@start=$$(date +%s); OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m "not slow and not browser" \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout 600 udulib companion tests notebooks/*.ipynb && $(call SECONDS_SINCE,tests)
 
