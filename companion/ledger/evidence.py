@@ -45,11 +45,6 @@ class Evidence:
         records = [self.deciding(probe.id) for probe in self._deciding(id)]
         return all(record is None or record.settled for record in records)
 
-    def share(self, id: str) -> str:
-        """How often a statement was confirmed: of each probe that decides it, such as ``19 of 20``."""
-        records = [self.deciding(probe.id) for probe in self._deciding(id)]
-        return ", ".join(record.share for record in records if record is not None)
-
     def counts(self, paper: str) -> dict[str, int]:
         """How many statements of a paper have which verdict."""
         words = [self.verdict(one.id) for one in self.claims.statements.values() if one.paper == paper]

@@ -41,10 +41,8 @@ def small(problem, model, iterations, runs):
 
 def _obstacle_to_numba(problem, model, device):
     """What keeps this descent from the kernels, as a clause; None if nothing does."""
-    if type(problem) is not Completion:  # one derived from it may have another gradient
-        return f"the problem is a {type(problem).__name__}, not a Completion"
-    if problem.symmetric and not model.symmetric:
-        return f"{type(model).__name__} makes a rectangular X while the problem is symmetric"
+    if obstacle := _no_completion(problem, model):
+        return obstacle
     if device.type != "cpu":
         return f"the device is {device}, not the CPU"
     if importlib.util.find_spec("numba") is None:
@@ -54,10 +52,8 @@ def _obstacle_to_numba(problem, model, device):
 
 def _obstacle_to_fused(problem, model, device):
     """What keeps this descent from the GPU's kernels, as a clause; None if nothing does."""
-    if type(problem) is not Completion:
-        return f"the problem is a {type(problem).__name__}, not a Completion"
-    if problem.symmetric and not model.symmetric:
-        return f"{type(model).__name__} makes a rectangular X while the problem is symmetric"
+    if obstacle := _no_completion(problem, model):
+        return obstacle
     if device.type != "cuda":
         return f"the device is {device}, not a CUDA GPU"
     if importlib.util.find_spec("cupy") is None:
@@ -74,6 +70,15 @@ def _obstacle_to_graphs(problem, model, device):
     if type(problem) not in (Completion, Sensing, Ptychography):  # another gradient may wait for the GPU
         return f"the problem is a {type(problem).__name__}, not a Completion, Sensing or Ptychography"
     return _unknown(model) if device.type == "cuda" else f"the device is {device}, not a CUDA GPU"
+
+
+def _no_completion(problem, model):
+    """What keeps this descent from any kernel of ours, as a clause; None if nothing does."""
+    if type(problem) is not Completion:  # one derived from it may have another gradient
+        return f"the problem is a {type(problem).__name__}, not a Completion"
+    if problem.symmetric and not model.symmetric:
+        return f"{type(model).__name__} makes a rectangular X while the problem is symmetric"
+    return None
 
 
 def _unknown(model):

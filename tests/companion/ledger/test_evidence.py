@@ -21,7 +21,7 @@ def test_the_deciding_size_gives_the_verdict_and_the_others_stand_beside(claims,
     publish("ci", rank=[3] * 5)
     publish("paper", rank=[3, 3, 3, 4, 4])
     evidence = load_evidence(claims, tmp_path / "results")
-    assert (evidence.verdict("rank"), evidence.share("rank")) == ("in part", "3 of 5")
+    assert (evidence.verdict("rank"), evidence.deciding("rank").share) == ("in part", "3 of 5")
     assert [other.size for other in evidence.others("rank")] == ["ci"]
     assert not evidence.settled("rank")
 

@@ -154,7 +154,7 @@ def test_emulated_any_pattern(model, d, c, rank, n, seed, blocks):
     problem = entries(d, d if model.symmetric else c, n, seed, model.symmetric)
     with pytest.MonkeyPatch.context() as patch:
         if emulator.COMPILER is None:
-            pytest.skip("no g++ here")
+            pytest.skip("no g++ here; on Debian: apt-get install g++")
         patch.setattr(launching, "kernel", emulator.kernel)
         patch.setattr(launching, "card", emulator.card)
         patch.setattr(engines, "_obstacle_to_fused", lambda *arguments: None)
