@@ -97,12 +97,10 @@ def html():
 @pytest.fixture(scope="session")
 def browser(chromium):
     """Headless Chromium, driven by Playwright."""
-    from playwright.sync_api import sync_playwright
+    from tools.printed import browsing
 
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    with browsing() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

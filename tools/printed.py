@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -29,27 +30,34 @@ def chapters(tree, html):
     return [path for path in found if path.exists()]
 
 
-def printed(pages, folder):
-    """(title, PDF) of each page; formulas rendered, light theme, solutions open."""
+@contextmanager
+def browsing():
+    """Headless Chromium, driven by Playwright: one at a time in a thread."""
     from playwright.sync_api import sync_playwright
 
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context()
-        context.add_init_script("localStorage.setItem('mode', 'light'); localStorage.setItem('theme', 'light');")
-        for number, path in enumerate(pages):
-            page = context.new_page()
-            page.goto(path.as_uri(), wait_until="load", timeout=PATIENCE)
-            page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
-            page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
-            target = folder / f"{number:02d}.pdf"
-            page.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
-            made.append((page.title().split(" — ")[0], target))
-            page.close()
+        yield browser
         browser.close()
-    return made
+
+
+def printed(browser, pages, folder):
+    """(title, PDF) of each page; formulas rendered, light theme, solutions open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    context = browser.new_context()
+    context.add_init_script("localStorage.setItem('mode', 'light'); localStorage.setItem('theme', 'light');")
+    return [print_page(context, path, folder / f"{number:02d}.pdf") for number, path in enumerate(pages)]
+
+
+def print_page(context, path, target):
+    page = context.new_page()
+    page.goto(path.as_uri(), wait_until="load", timeout=PATIENCE)
+    page.evaluate("async () => { await window.MathJax?.startup?.promise; }")
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.pdf(path=target, prefer_css_page_size=True, print_background=True, outline=True, tagged=True)
+    title = page.title().split(" — ")[0]
+    page.close()
+    return title, target
 
 
 def bound(parts, target):
@@ -113,7 +121,8 @@ def numbering(count, target):
 
 
 def make(tree, html, target):
-    parts = printed(chapters(tree, html), html.parent / "pdf")
+    with browsing() as browser:
+        parts = printed(browser, chapters(tree, html), html.parent / "pdf")
     count = bound(parts, target)
     print(f"== {count} pages: {target}")
     return target

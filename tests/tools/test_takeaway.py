@@ -38,12 +38,12 @@ def test_without_a_book_there_is_no_archive(tmp_path):
 
 
 @pytest.mark.chromium
-def test_the_pdf_binds_all_pages_with_numbers_and_contents(pages, tmp_path, chromium):
+def test_the_pdf_binds_all_pages_with_numbers_and_contents(pages, tmp_path, browser):
     from pypdf import PdfReader
 
     write_whole(pages / "book" / "two.html", "<title>Two</title>" + "<p>long</p>" * 400)
     write_whole(pages / "book" / "one.html", "<title>One</title><details><summary>s</summary>hidden answer</details>")
-    parts = printed.printed([pages / "book" / "one.html", pages / "book" / "two.html"], tmp_path / "parts")
+    parts = printed.printed(browser, [pages / "book" / "one.html", pages / "book" / "two.html"], tmp_path / "parts")
     count = printed.bound(parts, tmp_path / "book.pdf")
     book = PdfReader(tmp_path / "book.pdf")
     texts = [page.extract_text() for page in book.pages]
