@@ -567,9 +567,9 @@ def seeded(tree):
     return tree
 
 
-def seeded_notebook(tree, value):
+def seeded_notebook(tree, value, more=""):
     text = TINY.replace('device = "auto"', 'device = "auto"\nfirst_seed = 0') + SEEDED.replace("VALUE", value)
-    add_notebook(tree.root, "01_one", text)
+    add_notebook(tree.root, "01_one", text + more)
 
 
 def in_pool(tree):
@@ -597,6 +597,16 @@ def test_a_pool_stands_where_changed_code_repeats_its_first_run(seeded, capsys):
     pool.pool(seeded, "ci", "cpu", 1, range(0, 10))
     assert "rank is no longer what its pool holds" in capsys.readouterr().out
     assert in_pool(seeded)["values"] == [4] * 10
+
+
+def test_what_is_newly_measured_leaves_the_values_of_the_others_in_the_pool(seeded):
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 10))
+    first = json.loads(seeded.pool("ci", "01_one").read_text())["runs"]
+    seeded_notebook(seeded, "3", SEEDED.replace("VALUE", "5").replace("rank", "01_one"))
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 5))
+    found = json.loads(seeded.pool("ci", "01_one").read_text())
+    assert {one["id"]: len(one["seeds"]) for one in found["records"]} == {"rank": 10, "01_one": 5}
+    assert found["earlier"] == first and list(found["runs"]) == ["0"]
 
 
 def test_a_run_of_more_seeds_covers_further_blocks():
