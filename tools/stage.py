@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from tools.folding import fold
 from tools.provenance import resolve_device
 from tools.store import fresh
 from tools.tree import ToolError, arguments, main
@@ -118,6 +119,8 @@ def staged_notebook(tree, size, name, record):
     notebook = nbformat.read(tree.executed(size, name), as_version=4)
     notebook.metadata.pop("papermill", None)
     fold_parameters(notebook)
+    for cell in notebook.cells:
+        fold(cell)
     url = tree.config()["repository"]["url"].rstrip("/")
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
