@@ -132,8 +132,9 @@ settings
 # ## One number for the radius
 #
 # Notebook 01 found that only $\|X\|/\alpha^3$, $D_0/\alpha$, $\xi/\alpha$ and $\eta\,\alpha^4$ count: everything else
-# is a choice of units. It also found the shrink law: while the ball is pressed, all columns of $U$ are multiplied,
-# beside their own growth, by $e^{-K}$ with
+# is a choice of units. The second half is a *shrink law*, which notebook 04 derives. Inside the ball descent conserves
+# $\|u_j\|^2 - 2\lambda_j^2$ for each column, in the limit of small steps. On the sphere $\|U\|_F$ cannot grow, so what
+# $D$ gains has to be paid by a common factor on all columns: beside their own growth they are multiplied by $e^{-K}$ with
 #
 # $$K = \frac{\|D\|^2 - \|D_0\|^2}{\alpha^2} .$$
 #

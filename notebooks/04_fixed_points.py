@@ -434,13 +434,13 @@ ledger.record("a-lemma1-c", np.max(np.where(dead, -slope, -np.inf), axis=(0, 2))
 # %% [markdown]
 # ## The motion
 #
-# In the limit of small steps, and with $\kappa \ge 0$ for the pull of the ball, zero inside,
+# In the limit of small steps, and with $\mu \ge 0$ for the pull of the ball, zero inside,
 #
-# $$\dot u_j = -2\lambda_j G u_j - \kappa u_j, \qquad \dot\lambda_j = -q_j .$$
+# $$\dot u_j = -2\lambda_j G u_j - \mu u_j, \qquad \dot\lambda_j = -q_j .$$
 #
 # ### Inside the ball: a conserved quantity
 #
-# $\tfrac{d}{dt}\big(\|u_j\|^2 - 2\lambda_j^2\big) = -2\kappa\|u_j\|^2$. So inside the ball, where $\kappa = 0$,
+# $\tfrac{d}{dt}\big(\|u_j\|^2 - 2\lambda_j^2\big) = -2\mu\|u_j\|^2$. So inside the ball, where $\mu = 0$,
 # **$\|u_j\|^2 - 2\lambda_j^2$ is conserved in every column**: a column can grow only together with its $\lambda_j$.
 # (On the ball it falls.) Finite steps make it drift, in proportion to $\eta$ over a given time.
 
@@ -556,7 +556,7 @@ ledger.record("c-replicator", order[np.abs(order - 1).argmax(0), np.arange(len(s
 #
 # The replicator equation holds without the ball, too. What the ball adds is size. Each projection multiplies *all*
 # columns by the same $c_t \le 1$. How much in total? Since $\tfrac{d}{dt}\|U\|_F^2 = -4\langle G, X\rangle -
-# 2\kappa\|U\|_F^2$ and $\tfrac{d}{dt}\|D\|^2 = -2\langle G, X\rangle$,
+# 2\mu\|U\|_F^2$ and $\tfrac{d}{dt}\|D\|^2 = -2\langle G, X\rangle$,
 #
 # $$\sum_t \log\frac{1}{c_t} \;=\; \frac{1}{\alpha^2}\Big(\Delta\|D\|^2 - \tfrac12\,\Delta\|U\|_F^2\Big) + O(\eta) ,$$
 #
@@ -1066,7 +1066,7 @@ figures.show(
 # **Depth three with spectral normalisation?** It helps, and less. A spectral ball presses only while the *largest*
 # direction of $U$ grows; it shrinks all columns by a smaller $K$ (last column of the table).
 #
-# **Weight decay on U?** It is the same mechanism with a constant $\kappa$: it shrinks the tail for as long as one
+# **Weight decay on U?** It is the same mechanism with a constant $\mu$: it shrinks the tail for as long as one
 # descends, so longer runs have smaller tails. But it never stops pulling on the winners either, and leaves a misfit.
 # UDU's ball lets go when the data are fitted: Proposition 1.
 #
@@ -1133,7 +1133,10 @@ table(["columns r", "rank at 1e-8", "relative error"], rows)
 # %% [markdown]
 # Then the rank of the truth, from 3 to 20, at $d = 30$. A fixed $\alpha = 1$ would make $K$ grow as the cube of the
 # rank and strangle the run. So we choose the radius by the formula of part 3, $\alpha =
-# \big(\|X_\natural\|_{S_{2/3}}^2/K\big)^{1/6}$ with $K = 80$.
+# \big(\|X_\natural\|_{S_{2/3}}^2/K\big)^{1/6}$ with $K = 80$. This is the radius rule of notebook 02 in other words:
+# there $K = \kappa^2$ for a start at zero, and $\kappa = 8.5$ is $K = 72$. The two differ in how the columns are taken
+# to share the ball, in proportion to $\sigma_j^{2/3}$ here and to $\sigma_j$ there; of equal singular values they are
+# the same.
 
 # %%
 rows, right = [], []
