@@ -769,7 +769,7 @@ rows = [
 table(["", "", "UDV", "UV", "UV-ReLU"], rows)
 
 # %% [markdown]
-# ## Verdict
+# ## Summary
 #
 # - **The low rank is real**, and on HPART it has the paper's numbers. It comes from one ball around each of $U$ and $V$
 #   together with a small start of $D$; neither the clipping nor depth explains it. Balls for each neuron do not do it,

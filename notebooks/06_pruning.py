@@ -743,6 +743,8 @@ table(["check", "holds"],
       [[name, "yes" if holds else "**no**"] for name, holds in checks.items()])
 
 # %% [markdown]
+# ## Summary
+#
 # **Where UDV helps.** It finds a width by itself. With SGD and momentum a few per cent of the neurons carry the head;
 # with a ReLU, where no matrix can be multiplied out, these neurons can be kept and the others dropped, which neither
 # plain layers nor the weight decays tried here allow. There is no strength of decay to tune, but there is a radius.
