@@ -590,9 +590,8 @@ ledger.record("a-noise-bm-residual",
 #
 # ## Where the claim ends
 #
-# "Regardless of initialization and step size" is how the abstract of version 1 puts it; version 2 says that UDU is low-rank
-# consistently. Figure 1 varies $\xi$ over four decades and
-# $\eta$ over two, from the top of the stable range downwards, and never varies $D_0$, $\alpha$ or the scale of the
+# "Regardless of initialization and step size" is how the abstract of version 1 puts it; version 2 says *consistently*.
+# Figure 1 varies $\xi$ over four decades and $\eta$ over two, from the top of the stable range downwards, and never varies $D_0$, $\alpha$ or the scale of the
 # data. We do.
 #
 # **Before you run the next cell:** for each row of the table below, predict the rank (3, fewer, more) and whether the

@@ -683,7 +683,7 @@ table(["", "width", "", "rate", "validation, %", "test, %", "effective rank",
 
 # %% [markdown]
 # With radius 1 the head stays at three or four neurons and loses many points. Radius 2 keeps about as many neurons as
-# there are classes and loses up to five points; radius 3 keeps a few more and loses one or two at most. Validation
+# there are classes and loses a few points; radius 3 keeps a few more neurons and loses one or two points at most. Validation
 # accuracy alone picks the largest radius here or the one below, and with it less of a low rank. So **the radius is a
 # setting that has to be chosen**, and it trades rank for accuracy.
 

@@ -203,7 +203,7 @@ table(["median (range over seeds)", "loss × 10³", "effective rank of UD",
 
 # %% [markdown]
 # $k$ is the smallest width that costs at most 1 % of the loss, there and at every larger width. The paper's method
-# cuts UDV to one or two neurons (at most four), and UV hardly at all. But it does the same for UV with weight decay.
+# cuts UDV to a few neurons, and UV hardly at all. But it does the same for UV with weight decay.
 # And by the third way *every* one of them is cut to one, UV too, at no loss.
 #
 # The column of whole neurons is a surprise: after NAdam **most of UDV's whole neurons have to stay**, about as many as
