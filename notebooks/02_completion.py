@@ -849,7 +849,7 @@ for axis, way in zip(axes, ways, strict=True):
     for j, share in enumerate(seen_shares):
         right = np.mean(found[way][:, j] == k, axis=-1)
         axis.semilogx(spread_ratios, right, "o-" if j == 0 else "s--", label=f"{share:.0%} seen")
-    axis.set(title=way, xlabel="ratio of neighbouring singular values", ylim=(-0.05, 1.05), xticks=spread_ratios,
+    axis.set(title=way, xlabel="ratio σᵢ / σᵢ₊₁", ylim=(-0.05, 1.05), xticks=spread_ratios,
              xticklabels=spread_ratios)
     axis.minorticks_off()
 axes[0].set_ylabel("share with the right rank")
