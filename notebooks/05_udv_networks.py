@@ -663,8 +663,10 @@ rows = []
 for (name, width), nets in trained.items():
     for net, runs in nets.items():
         for R in head_radii if net == "UDV" else [None]:
-            at = slice(None) if R is None else int(np.flatnonzero(head_radii == R)[0])
-            some = runs[:, at]
+            some = (
+                runs if R is None
+                else runs[:, int(np.flatnonzero(head_radii == R)[0])]
+            )
             pick, (place,) = chosen(some)
             s = pick.spectrum()
             parts = pick.contributions()
