@@ -60,7 +60,7 @@ mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does n
 	@nice $(PY) -m tools.mutants --jobs $(JOBS) $(FILE)
 
 fuzz: $(INSTALLED)  ## six thousand cases of hostile input
-	@OMP_NUM_THREADS=1 UDULIB_FUZZ=6000 $(PY) -m pytest -q -n $(JOBS) tests/test_fuzz.py
+	@OMP_NUM_THREADS=1 UDULIB_FUZZ=6000 $(PY) -m pytest -q -n $(JOBS) tests/test_fuzz.py tests/test_fuzz_files.py
 
 faults: $(INSTALLED)  ## builds killed at random moments, twenty times each, and whatever else happens to builds
 	@OMP_NUM_THREADS=1 UDULIB_FAULTS=20 $(PY) -m pytest -q -n $(JOBS) tests/tools/test_faults.py tests/udulib/test_sweep.py
