@@ -795,7 +795,7 @@ table(["the prose rests on", "holds"],
 # %% [markdown]
 # ## Exercises
 #
-# 1. UDV on HPART could use one neuron. Why does `rank` say 1.3 and not 1? Print the first singular values, then train for
+# 1. UDV on HPART could use one neuron. Why does `rank` say a little more than 1? Print the first singular values, then train for
 #    1000 epochs.
 #
 # <details><summary>Solution</summary>
