@@ -1,7 +1,7 @@
 """Tables with holes, completed by ``LowRankImputer`` and others: ``OMP_NUM_THREADS=1 python benchmarks/imputers.py``.
 
-Planted tables over noise and entries for each degree of freedom, and five small tables of scikit-learn. Errors are those
-of the entries that are hidden, over the errors of the column means. ``LowRankImputer``, the means, the nearest
+Planted tables over noise and entries for each degree of freedom, and five small tables of scikit-learn. Errors are
+those of the entries that are hidden, over the errors of the column means. ``LowRankImputer``, the means, the nearest
 neighbours and ``IterativeImputer`` run at their defaults. Soft-impute and least squares choose among twenty settings
 each, by a tenth of the entries that they hold out, and are fitted again; so does descent on the manifold of a fixed
 rank, where pymanopt is there, among five ranks.
@@ -41,13 +41,13 @@ def main():
 
 
 def planted():
-    """By noise and entries for each degree of freedom: each method's median error, and the share solved to 1e-6."""
+    """By noise in per cent and entries for ten degrees of freedom: each method's median error, and the share solved."""
     freedom = RANK * (sum(SIDES) - RANK)
     found = {}
     for noise in NOISES:
         for times in OVERSAMPLING:
             tables = [table_of_rank(RANK, SIDES, int(times * freedom) / np.prod(SIDES), noise, s) for s in SEEDS]
-            found[f"noise {noise:g}, {times:g} entries"] = compared(tables)
+            found[f"noise{100 * noise:.0f}_at{10 * times:.0f}"] = compared(tables)
     return found
 
 
