@@ -24,7 +24,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book pdf site links run test test-slow browser mutants fuzz faults lint check pool axes pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book pdf site links run test test-slow coverage browser mutants fuzz faults lint check pool axes pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -49,6 +49,10 @@ test: $(INSTALLED) lint  ## the everyday suite: ledger at size ci, code, noteboo
 test-slow: $(INSTALLED)  ## what takes longer: Colab in an empty environment, recovery after a kill, and the like
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) --dist loadfile -m slow --durations 10 udulib companion tests
 
+coverage: $(INSTALLED)  ## which lines and branches of udulib do the fast tests reach? half an hour
+	@OMP_NUM_THREADS=1 $(PY) -m coverage run -m pytest -q -m "not slow and not browser" udulib tests/udulib
+	@$(PY) -m coverage report
+
 browser: $(INSTALLED)  ## every page in Chromium: errors, accessibility, print; and a book with a public address
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -q -m browser tests/book
 
@@ -56,7 +60,7 @@ mutants: $(INSTALLED)  ## break the code in a hundred ways: which of them does n
 	@nice $(PY) -m tools.mutants --jobs $(JOBS) $(FILE)
 
 fuzz: $(INSTALLED)  ## six thousand cases of hostile input
-	@OMP_NUM_THREADS=1 UDULIB_FUZZ=6000 $(PY) -m pytest -q -n $(JOBS) tests/test_fuzz.py
+	@OMP_NUM_THREADS=1 UDULIB_FUZZ=6000 $(PY) -m pytest -q -n $(JOBS) tests/test_fuzz.py tests/test_fuzz_files.py
 
 faults: $(INSTALLED)  ## builds killed at random moments, twenty times each, and whatever else happens to builds
 	@OMP_NUM_THREADS=1 UDULIB_FAULTS=20 $(PY) -m pytest -q -n $(JOBS) tests/tools/test_faults.py tests/udulib/test_sweep.py

@@ -168,13 +168,13 @@ FLOOR = 1e-34  # below this the squared singular values of the factors are round
 
 
 def residuals_and_spectra(traces, values, symbol, iterations_to_time):
-    """Residuals over time above, final spectra below; one line style a value."""
+    """The first problem's residuals over time above, final spectra of all below; one line style a value."""
     fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 7.4))
     styles = ["-", "--", "-.", ":", (0, (1, 4))]
     for name, trace in traces.items():
         for i, value in enumerate(values):
             style = {"label": f"{name}, {symbol} = {value:g}", "color": COLORS[name], "linestyle": styles[i]}
-            figures.band(above, trace.iteration * iterations_to_time[i], floored(residual(trace)[i], 1e-31), **style)
+            above.plot(trace.iteration * iterations_to_time[i], floored(residual(trace)[i, 0], 1e-31), **style)
             shown = slice(0, 20)
             figures.band(below, np.arange(1, d + 1)[shown], floored(trace.singular_values[i][:, shown], FLOOR), **style)
     above.set(xscale="log", yscale="log", xlabel="step size × iterations", ylabel="residual ‖A(X) − b‖²")
@@ -189,10 +189,10 @@ sigma4 = {"BM": bm_steps.singular_values[..., 3], "UDU": udu_steps.singular_valu
 figures.show(
     fig,
     alt="Two panels. Above, residuals against step size times iterations on logarithmic axes: BM falls early and then "
-    "flattens, UDU falls later in steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
+    "flattens, UDU comes down a staircase of a few steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
     "round-off after the third, BM's decay smoothly.",
-    caption=f"Figure 1, left, for {len(seeds)} problems (line: median, band: smallest to largest). After the third "
-    f"singular value BM's fourth is {np.median(sigma4['BM']):.1e}, UDU's {np.median(sigma4['UDU']):.0e}, in the median.",
+    caption=f"Figure 1, left. Above, one problem: each stair of UDU's residual is a column that is found. Below, the spectra "
+    f"of {len(seeds)} problems (line: median, band: smallest to largest). After the third singular value BM's fourth is {np.median(sigma4['BM']):.1e}, UDU's {np.median(sigma4['UDU']):.0e}, in the median.",
     name="fig-step-sizes",
 )
 

@@ -208,8 +208,9 @@ class Run:
 
 
 def tail(trace):
-    """The second singular value over the first."""
-    return trace.singular_values[..., 1] / trace.singular_values[..., 0]
+    """The second singular value over the first; zero where there is one column alone."""
+    s = trace.singular_values
+    return s[..., 1] / s[..., 0] if s.shape[-1] > 1 else np.zeros(s.shape[:-1])
 
 
 def along(problem, truth, model, step_size, stages, **start):

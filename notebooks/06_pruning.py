@@ -727,8 +727,8 @@ table(["", "R (bold: suggested)", "median (range over seeds)", "k: whole neurons
 # %% [markdown]
 # On principal components, at sizes ci and book, the rule gives a radius of the right size, not the best one. On pictures
 # it lies between 2 and about 3, where few neurons are kept at a moderate price. **On all 1,280 features, at size paper, it
-# fails**: it says 1.4 for Fashion-MNIST and 1.5 for MNIST, where radius 3 gains three points and twenty. So compare it
-# with a radius twice as large. On house prices a larger radius fits better at every size.
+# fails**: what it says is about half of the radius 3, with which Fashion-MNIST gains a few points and MNIST many. So
+# compare it with a radius twice as large. On house prices a larger radius fits better at every size.
 #
 # ## Verdicts
 
@@ -774,7 +774,7 @@ table(["check", "holds"],
 #
 # </details>
 #
-# **2.** Why do UDV's whole neurons not go after NAdam, though UD has effective rank 1.3? Look at the angles between the
+# **2.** Why do UDV's whole neurons not go after NAdam, though UD has an effective rank near 1? Look at the angles between the
 # columns of $U$.
 #
 # <details><summary>Solution</summary>

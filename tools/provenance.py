@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from tools.cost import cost
 from tools.follow import code, files_used, read, texts
 from tools.tree import SIZES, read_json
 
@@ -149,5 +150,6 @@ def gather(tree, name, size, device, seconds):
         "size": size,
         "first_seed": tree.first_seed,
         "duration_seconds": round(seconds, 1),
+        **cost(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

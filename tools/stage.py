@@ -212,10 +212,11 @@ def footer_text(made):
 
 def runs_table(records):
     """The table of the page on reproducing: what each notebook took, and on what."""
-    rows = ["| notebook | size | time | on | with | commit |", "|---|---|---|---|---|---|"]
+    rows = ["| notebook | size | time | memory | on | with | commit |", "|---|---|---|---|---|---|---|"]
     for name, record in records.items():
         made = record["provenance"]
         cells = [f"[{name}](../notebooks/{name}.ipynb)", made["size"], duration(made["duration_seconds"])]
+        cells += [f"{made['memory_megabytes']} MB" if "memory_megabytes" in made else "not measured"]
         cells += [machine_text(made), f"torch {made['torch']}, numpy {made['numpy']}", commit_text(made)]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ class Member:
     path: str
     bytes: int
     sha256: str
+
+    def __post_init__(self):
+        if type(self.bytes) is not int or self.bytes < 0 or not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.path} has no size and sha256")
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,11 @@ class Entry:
 
 @functools.lru_cache
 def _read(manifest):
-    text = yaml.safe_load(manifest.read_text(encoding="utf-8"))
-    return {name: _entry(name, **said) for name, said in text.items()}
+    try:
+        text = yaml.safe_load(manifest.read_text(encoding="utf-8"))
+        return {str(name): _entry(name, **said) for name, said in text.items()}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{manifest} is not the manifest that came with udulib: {error}; reinstall it") from error
 
 
 def _entry(name, *, title, licence, citation, members, sources, note=""):

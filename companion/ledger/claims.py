@@ -30,6 +30,7 @@ ROLES = {
     "substitute": "other data or weights",
     "beyond": "ours",
 }
+CHANGE = {"before", "now", "gives"}
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,14 @@ class Probe:
     def __post_init__(self):
         _check_texts(self, "id", "notebook", "statement", "quantity", "where", "stated", "reading", "reason", "chaotic")
         _check_choices(self, kind=KINDS, role=ROLES)
-        if not set(self.sizes) <= set(SIZES) or not set(self.observed) <= set(self.sizes):
+        if any(size not in SIZES for size in self.sizes) or any(size not in self.sizes for size in self.observed):
             raise InputError(
                 f"claim {self.id}: sizes are of {', '.join(SIZES)}, and observed has bands for some of them; got "
                 f"{list(self.sizes)} and {list(self.observed)}"
             )
         if self.expected is None and (self.sizes or not self.reason):
             raise InputError(f"claim {self.id} has no expected band: give one, or a reason and no sizes")
-        if any(set(change) != {"before", "now", "gives"} for change in self.changed):
+        if not all(isinstance(change, Mapping) and set(change) == CHANGE for change in self.changed):
             raise InputError(f"claim {self.id}: a change says before, now and gives; got {list(self.changed)}")
         if self.observed and self.kind != "theorem":
             raise InputError(f"claim {self.id}: observed is for theorems; seeds are held against their pool")
@@ -205,7 +206,7 @@ def load_claims(path=None) -> Claims:
         raise InputError(f"the ledger's claims were wanted in {folder}, and there are none; reinstall udulib")
     statements, probes = {}, {}
     for file in files:
-        for entry in yaml.safe_load(file.read_text(encoding="utf-8")) or []:
+        for entry in _entries(file):
             statement = _statement(entry, file.stem)
             for kind, known, new in (
                 ("statement", statements, [statement]),
@@ -221,6 +222,16 @@ def load_claims(path=None) -> Claims:
     return Claims(statements, probes)
 
 
+def _entries(file):
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8")) or []
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{file.name} is not YAML: {error}") from None
+    if not isinstance(entries, list):
+        raise InputError(f"{file.name} is a list of statements; got a {type(entries).__name__}")
+    return entries
+
+
 def _statement(entry, notebook):
     _check_keys(entry, Statement, {"id", "paper", "statement", "kind", "probes"})
     if not isinstance(entry["probes"], list):
@@ -232,6 +243,9 @@ def _statement(entry, notebook):
 def _probe(entry, given):
     _check_keys(entry, Probe, {"id", "role", "quantity"})
     entry = {**given, **entry}
+    for name, kind in (("sizes", list), ("changed", list), ("observed", dict)):
+        if not isinstance(entry.get(name) or kind(), kind):
+            raise InputError(f"claim {entry['id']}: {name} is a {kind.__name__.lower()}; got {entry[name]!r}")
     try:
         expected = None if entry.get("expected") is None else Band.parse(entry["expected"])
         observed = {size: Band.parse(band) for size, band in (entry.get("observed") or {}).items()}
@@ -243,7 +257,11 @@ def _probe(entry, given):
 
 def _check_keys(entry, kind, needed):
     known = {f.name for f in fields(kind)}
-    if not isinstance(entry, Mapping) or not needed <= set(entry) <= known:
+    if not isinstance(entry, Mapping):
+        raise InputError(
+            f"the claims list {kind.__name__.lower()}s, each with {', '.join(sorted(needed))}; got {entry!r}"
+        )
+    if not needed <= set(entry) <= known:
         missing, unknown = sorted(needed - set(entry)), sorted(map(str, set(entry) - known))
         raise InputError(
             f"a {kind.__name__.lower()} needs {', '.join(sorted(needed))}; missing {missing}, unknown {unknown}: "
@@ -259,5 +277,5 @@ def _check_texts(entry, *names):
 
 def _check_choices(entry, **allowed):
     for name, choices in allowed.items():
-        if getattr(entry, name) not in choices:
+        if getattr(entry, name) not in list(choices):
             raise InputError(f"claim {entry.id}: {name} is one of {', '.join(choices)}; got {getattr(entry, name)!r}")

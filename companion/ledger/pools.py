@@ -72,7 +72,7 @@ def check(probes: Mapping[str, Probe], fresh: Iterable[Mapping], pool: Mapping[s
     """
     if size not in SIZES:
         raise InputError(f"size is one of {', '.join(SIZES)}; got {size!r}")
-    fresh = {entry["id"]: entry for entry in fresh if entry["size"] == size}
+    fresh = {entry["id"]: entry for entry in fresh if entry.get("size") == size}
     findings = [f"{id}: recorded, and no claim asks for it" for id in sorted(set(fresh) - set(probes))]
     tested = []
     for id, probe in probes.items():

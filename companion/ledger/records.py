@@ -160,10 +160,24 @@ def read_records(path) -> list[dict]:
     records = []
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path] if path.is_file() else []:
         try:
-            records += json.loads(file.read_text(encoding="utf-8"))["records"]
-        except (json.JSONDecodeError, KeyError, TypeError):
+            found = json.loads(file.read_text(encoding="utf-8"))["records"]
+            if not all(_is_record(entry) for entry in found):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise InputError(f"{file} is not a run's records (provenance and records as JSON); run it again") from None
+        records += found
     return records
+
+
+def _is_record(entry):
+    """Whether an entry has the form that :meth:`Record.as_json` gives it; the claims decide whether it fits them."""
+    seeds, values = entry["seeds"], entry["values"]
+    return (
+        isinstance(entry["id"], str)
+        and len(seeds) in (0, len(values))
+        and all(type(seed) is int for seed in seeds)
+        and all(isinstance(parsed_number(value), float) or abs(value) < 2**63 for value in values)
+    )
 
 
 def _median(values):

@@ -5,12 +5,14 @@ import re
 import warnings
 from pathlib import Path
 
+import torch
+
 from udulib.checks import whole_number
 from udulib.errors import InputError
 from udulib.files import replacing
 from udulib.lora.adapt import adapted_layers, adapters_of, freeze, guard, place
 from udulib.lora.cuts import cut_factors
-from udulib.lora.layers import AdaptedLinear, factors_of, new_adapter
+from udulib.lora.layers import AdaptedLinear, check_settings, factors_of, new_adapter
 from udulib.lora.targets import check_name, checked_layer, find_targets, probe, unwrapped
 from udulib.nn.hosts import read_layers
 
@@ -93,21 +95,8 @@ def load(model, file, name="default"):
     --------
     See `save`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"a file written by lora.save was wanted; {file} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise InputError(
-            f"a file written by lora.save was wanted ({FORMAT}); {file} says {metadata.get('format')!r}. "
-            "An ordinary LoRA adapter is loaded by peft"
-        )
+    layers_said, factors, beside = _read(file)
     check_name(name)
-    beside = {key.removeprefix(BESIDE): tensors.pop(key) for key in list(tensors) if key.startswith(BESIDE)}
     there = dict(unwrapped(model).named_parameters())
     for place_of, tensor in beside.items():
         if place_of not in there or there[place_of].shape != tensor.shape:
@@ -115,9 +104,9 @@ def load(model, file, name="default"):
                 f"{place_of}, of shape {tuple(tensor.shape)}, was trained beside the adapter; the model has "
                 + (f"{tuple(there[place_of].shape)} there" if place_of in there else "no such parameter")
             )
-    layers, factors = {}, {}
-    for layer, said in json.loads(metadata["layers"]).items():
-        U, D, V = factors[layer] = tuple(tensors[f"{layer}.{letter}"] for letter in "UDV")
+    layers = {}
+    for layer, said in layers_said.items():
+        U, D, V = factors[layer]
         if (found := find_targets(model, [layer])) != [layer]:
             raise InputError(
                 f"{layer!r} is wanted under its whole name; here it is the end of {', '.join(found)}: give the part of "
@@ -132,7 +121,7 @@ def load(model, file, name="default"):
             raise InputError(
                 f"the base of the adapter is wanted, unmerged; the weight of {layer} is not the one it was trained on"
             )
-    for layer, said in json.loads(metadata["layers"]).items():
+    for layer, said in layers_said.items():
         adapter = new_adapter(layers[layer], len(factors[layer][1]), said["radius"], said["scaling"]).fill_(
             *factors[layer]
         )
@@ -143,6 +132,39 @@ def load(model, file, name="default"):
         there[place_of].requires_grad_(True)
     guard(model)
     return tuple(layers)
+
+
+def _read(file):
+    """What a file of `save` says of each layer, the layers' factors, and what was trained beside them."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"a file written by lora.save was wanted; {file} cannot be read: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"a file written by lora.save was wanted ({FORMAT}); {file} says {metadata.get('format')!r}. "
+            "An ordinary LoRA adapter is loaded by peft"
+        )
+    try:
+        layers = json.loads(metadata["layers"])
+        factors = {layer: tuple(tensors.pop(f"{layer}.{letter}") for letter in "UDV") for layer in layers}
+        whole = bool(layers) and all(_agree(*factors[layer], **said) for layer, said in layers.items())
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        whole = False
+    if not whole or not all(key.startswith(BESIDE) and tensor.is_floating_point() for key, tensor in tensors.items()):
+        raise InputError(f"a file written by lora.save was wanted; settings and factors in {file} do not fit together")
+    return layers, factors, {key.removeprefix(BESIDE): tensor for key, tensor in tensors.items()}
+
+
+def _agree(U, D, V, *, radius, scaling, base):
+    """Whether a layer's factors are those of an adapter with these settings."""
+    check_settings(len(D), 1.0 if radius is None else radius, scaling)
+    shapes = (U.ndim, D.shape, V.ndim) == (2, U.shape[1:], 2) and U.shape[1] == V.shape[1]
+    return shapes and isinstance(base, float) and all(map(torch.is_floating_point, (U, D, V)))
 
 
 def export(model, folder, name="default", *, rank=None, energy=None):

@@ -17,7 +17,7 @@ from udulib.solvers.means import Means, means
 from udulib.solvers.pie import pie
 from udulib.solvers.retrieval import Retrieval, starting_spectrum
 from udulib.solvers.soft_impute import soft_impute
-from udulib.solvers.udu_then_als import TwoStageFit, leading_directions, udu_then_als
+from udulib.solvers.udu_then_als import OverfitWarning, TwoStageFit, leading_directions, udu_then_als
 from udulib.solvers.weight_decay import DecayedUV
 from udulib.solvers.wirtinger_flow import wirtinger_flow
 
@@ -26,6 +26,7 @@ __all__ = [
     "DecayedUV",
     "Fit",
     "Means",
+    "OverfitWarning",
     "Retrieval",
     "TwoStageFit",
     "als",

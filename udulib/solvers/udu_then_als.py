@@ -1,5 +1,6 @@
 """UDU finds the rank, least squares finishes."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,11 +11,19 @@ from udulib.factorization.models import UDU, UDV
 from udulib.factorization.radius import suggest_radius
 from udulib.factorization.stopping import information, rank_plateau
 from udulib.factors import decompose
+from udulib.problems import Completion
 from udulib.seeds import generator
 from udulib.solvers.fit import Fit
 from udulib.solvers.least_squares import als
 
 NOTHING = 1e-16  # of the sum of squares: a misfit that is none, and asks for no further direction
+EXACT, DETERMINED = 1e-8, 0.9  # misfit over the sum of squares, unknowns over entries: below both, nothing is checked
+HELD_OUT, LEAST_HELD_OUT = 0.1, 10  # share of the entries for that check, and how few tell nothing
+RESTARTS = 4  # of its least squares, which from one start may end elsewhere
+
+
+class OverfitWarning(UserWarning):
+    """Entries that were held out are predicted no better than by the mean of the others."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +61,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     :func:`rank_plateau` says that it is worth its unknowns.
 
     Not for heavy noise: where it is half as large as the entries, UDU's plateau has too many columns, and least squares
-    fits the noise. Hold entries out to see it. For a table of your own take
-    ``udulib.impute``, which does so, and warns.
+    fits the noise. A warning says so where entries that are held out show it. For a table of your own take
+    ``udulib.impute``, which chooses rank and ridge by such entries.
 
     Parameters
     ----------
@@ -68,7 +77,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     rtol : float, default 1e-8
         Tolerance of the rank plateau.
     grow : bool, default True
-        Whether further directions may join; without them the fit has the rank that UDU found.
+        Whether further directions may join, and a tenth of the entries is held out in the end to check a fit that
+        is not exact; without, the fit has the rank that UDU found, as it is.
     device
         As in ``descend``.
 
@@ -80,6 +90,8 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     -----
     IndefiniteWarning
         As ``suggest_radius``: a symmetric problem whose X has negative eigenvalues.
+    OverfitWarning
+        Held-out entries are predicted no better than by the mean of the others.
 
     Raises
     ------
@@ -100,7 +112,10 @@ def udu_then_als(problem, iterations=6000, rank=None, sweeps=200, ridge=0.0, rto
     trace = descend(problem, model, iterations=iterations, device=device, **suggestion.settings)
     found = int(rank_plateau(trace, problem, rtol).rank)
     fit = als(problem, found, ridge, sweeps=sweeps, start=leading_directions(trace.factors, found))
-    return TwoStageFit(_grown(problem, fit, ridge, sweeps) if grow else fit, found, suggestion, trace)
+    if grow:
+        fit = _grown(problem, fit, ridge, sweeps)
+        _check(problem, fit, ridge, sweeps)
+    return TwoStageFit(fit, found, suggestion, trace)
 
 
 def leading_directions(factors, rank):
@@ -154,6 +169,29 @@ def _grown(problem, fit, ridge, sweeps):
             break
         grown = smaller
     return grown
+
+
+def _check(problem, fit, ridge, sweeps):
+    """Warn where a fit of this rank to nine tenths of the entries does not predict the others."""
+    count = int(HELD_OUT * len(problem.b))
+    unknowns = fit.rank * (sum(problem.shape) - fit.rank)
+    exact = fit.objective[-1] <= EXACT * float(problem.b @ problem.b) and unknowns < DETERMINED * len(problem.b)
+    if exact or count < LEAST_HELD_OUT:
+        return
+    rows, cols, b = (part.cpu().numpy() for part in (problem.rows, problem.cols, problem.b))
+    order = generator("held out", 0).permutation(len(b))
+    out, kept = order[:count], order[count:]
+    part = Completion(rows[kept], cols[kept], b[kept], problem.shape, symmetric=problem.symmetric)
+    fits = [als(part, fit.rank, ridge, sweeps=sweeps, seed=seed) for seed in range(RESTARTS)]  # none has seen the rest
+    guess = min(fits, key=lambda one: one.objective[-1]).entries(rows[out], cols[out])
+    error, of_mean = (np.sqrt(np.mean((b[out] - one) ** 2)) for one in (guess, b[kept].mean()))
+    if error >= of_mean:
+        warnings.warn(
+            f"entries that were held out are off by {error:.2g}, and by {of_mean:.2g} if their mean is taken: this fit "
+            f"of rank {fit.rank} follows the noise; udulib.impute chooses rank and ridge by such entries",
+            OverfitWarning,
+            stacklevel=3,
+        )
 
 
 def _leading_residual(problem, fit, steps=20):

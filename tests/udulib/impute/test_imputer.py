@@ -18,6 +18,7 @@ def table():
     return X, np.where(rng.random(X.shape) < 0.6, X, np.nan)
 
 
+@pytest.mark.slow  # minutes
 @pytest.mark.filterwarnings("ignore")  # its tables are of noise, and it gives some that are no tables
 def test_scikit_learns_own_checks():
     results = check_estimator(LowRankImputer(), on_skip=None)

@@ -7,7 +7,7 @@ import pytest
 
 import udulib as ul
 from udulib.factorization import IndefiniteWarning
-from udulib.solvers import udu_then_als
+from udulib.solvers import OverfitWarning, udu_then_als
 
 
 def seen(X, share, seed=0, symmetric=False):
@@ -68,6 +68,15 @@ def test_noise_is_not_taken_for_directions():
     done = udu_then_als(problem)
     assert done.fit.rank == done.rank == 2
     assert truth.relative_error(done) < 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fit_that_follows_heavy_noise_says_so(seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((120, 5)) @ rng.standard_normal((5, 80))
+    with pytest.warns(OverfitWarning, match=r"udulib\.impute chooses rank and ridge"):
+        done = udu_then_als(seen(X + 2.0 * X.std() * rng.standard_normal(X.shape), 0.3, seed), iterations=3000)
+    assert error(done, X) > 1
 
 
 # Negative eigenvalues ------------------------------------------------------------------------------------------------

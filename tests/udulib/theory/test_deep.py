@@ -521,3 +521,12 @@ def test_results_are_frozen():
     run = deep.eigenvalues([1.0], iterations=2, **GOOD)
     with pytest.raises(AttributeError):
         run.values = None
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5])
+def test_the_flow_is_fastest_at_the_turning_level(depth):
+    """F as a function of a factor's eigenvalue, whose power is the level."""
+    target = 2.0
+    top = recovery_times.turning_level(target, depth)
+    at, below, above = (recovery_times.flow_speed(top * share, target, depth) for share in (1.0, 0.99, 1.01))
+    assert at > below and at > above
