@@ -23,7 +23,7 @@ EXCEPTIONS = {
 AXE = """async theme => {
   await window.MathJax?.startup?.promise;
   document.documentElement.dataset.theme = theme;
-  const rules = theme === 'dark' ? {runOnly: ['cat.color']} : {};
+  const rules = theme === 'dark' ? {runOnly: {type: 'rule', values: ['color-contrast', 'link-in-text-block']}} : {};
   const found = await axe.run(document, {resultTypes: ['violations'], preload: false, ...rules});
   return found.violations.filter(one => ['serious', 'critical'].includes(one.impact))
     .flatMap(one => one.nodes.map(node => [one.id, node.html.slice(0, 160)]));
