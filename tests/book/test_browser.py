@@ -93,7 +93,8 @@ def test_no_page_is_wider_than_a_phone(reports):
 def test_a_first_visit_is_silent_too(browser, address):
     """No theme has been chosen yet."""
     page, said = browser.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))  # the theme logs what it does
+    page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(address + PAGES[0], wait_until="load")
     page.wait_for_timeout(300)
     page.close()
@@ -108,7 +109,7 @@ def test_paper_shows_what_the_screen_folds(browser, address):
     clipped = "all => all.filter(one => one.scrollWidth > one.clientWidth + 2).map(one => one.textContent.slice(0, 80))"
     assert page.eval_on_selector_all("div.highlight pre, .cell_output pre", clipped) == []
     shut = "all => all.filter(one => one.getBoundingClientRect().height === 0).length"
-    assert page.eval_on_selector_all("details > *, .toggle-hidden > *", shut) == 0
+    assert page.eval_on_selector_all(".bd-article details > *, .bd-article .toggle-hidden > *", shut) == 0
     for bar in (".bd-sidebar-primary", ".bd-header-article", ".prev-next-footer"):
         assert not page.is_visible(bar)
     page.close()
