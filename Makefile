@@ -7,6 +7,7 @@ TORCH ?= default
 NB ?=
 LOG ?=
 FILE ?=
+AXIS ?=
 PYTHON ?= python3
 
 VENV := .venv
@@ -23,7 +24,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: book pdf site links run test test-slow browser mutants fuzz faults lint check pool pair publish tune data bench publish-bench figure serve lock audit dist clean help
+.PHONY: book pdf site links run test test-slow browser mutants fuzz faults lint check pool axes pair publish tune data bench publish-bench figure serve lock audit dist clean help
 
 book: $(INSTALLED)  ## the book: SIZE=ci|book|paper, DEVICE=auto|cpu|cuda, JOBS=notebooks at a time, TORCH=cpu for a small torch
 	@$(PY) -m tools.build --size $(SIZE) --device $(DEVICE) --jobs $(JOBS)
@@ -68,6 +69,9 @@ check: $(INSTALLED)  ## do the claims hold? the ledger at SIZE; with SEED=first 
 
 pool: $(INSTALLED)  ## run SEEDS=0:50 at SIZE and keep every seed's value in results/pools; NB=name for one notebook
 	@$(PY) -m tools.pool --size $(SIZE) --device $(DEVICE) --jobs $(JOBS) --seeds $(or $(SEEDS),0:50) $(NB)
+
+axes: $(INSTALLED)  ## what do the verdicts hang on? other seeds, threads, processors, versions: results/axes.json; AXIS=name for one
+	@$(PY) -m tools.axes --jobs $(JOBS) $(AXIS)
 
 pair: $(INSTALLED)  ## make the .ipynb of each changed notebook, run at size ci; NB=name for one
 	@OMP_NUM_THREADS=1 $(PY) -m tools.pair $(NB)

@@ -40,7 +40,7 @@ if importlib.util.find_spec("udulib") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: as published
+size = "ci"  # ci: seconds · book: minutes · paper: as published
 device = "auto"  # auto, cpu, cuda
 first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
@@ -124,13 +124,15 @@ settings
 # it behaves differently.
 
 # %%
-problem, truth = ul.planted_completion(d=d, rank=rank, observed=settings["observed"], spectrum=spectrum, seed=seeds)
+problem, truth = ul.planted_completion(d=d, rank=rank, observed=settings["observed"],
+                                       spectrum=spectrum, seed=seeds)
 bm, udu = ul.BM(rank=d), ul.UDU(rank=d, radius=1.0)
 
 
 def run(model, problem=problem, **arguments):
     """One batch of descents, with the defaults of this notebook."""
-    arguments = {"step_size": base, "init_scale": base_scale, "seed": seeds, "device": device, **arguments}
+    arguments = {"step_size": base, "init_scale": base_scale, "seed": seeds,
+                 "device": device, **arguments}
     return ul.descend(problem, model, **arguments)
 
 
@@ -154,7 +156,8 @@ def residual(trace):
 # have a tail?
 
 # %%
-with_steps = {"step_size": steps[:, None], "iterations": settings["iterations"]}  # (steps, seeds)
+# (steps, seeds)
+with_steps = {"step_size": steps[:, None], "iterations": settings["iterations"]}
 udu_steps = run(udu, **with_steps, record=("columns",))
 bm_steps = run(bm, **with_steps)
 print(udu_steps, bm_steps, sep="\n")
@@ -165,13 +168,13 @@ FLOOR = 1e-34  # below this the squared singular values of the factors are round
 
 
 def residuals_and_spectra(traces, values, symbol, iterations_to_time):
-    """Residuals over time above, final spectra below; one line style a value."""
+    """The first problem's residuals over time above, final spectra of all below; one line style a value."""
     fig, (above, below) = plt.subplots(2, 1, figsize=(6.4, 7.4))
     styles = ["-", "--", "-.", ":", (0, (1, 4))]
     for name, trace in traces.items():
         for i, value in enumerate(values):
             style = {"label": f"{name}, {symbol} = {value:g}", "color": COLORS[name], "linestyle": styles[i]}
-            figures.band(above, trace.iteration * iterations_to_time[i], floored(residual(trace)[i], 1e-31), **style)
+            above.plot(trace.iteration * iterations_to_time[i], floored(residual(trace)[i, 0], 1e-31), **style)
             shown = slice(0, 20)
             figures.band(below, np.arange(1, d + 1)[shown], floored(trace.singular_values[i][:, shown], FLOOR), **style)
     above.set(xscale="log", yscale="log", xlabel="step size × iterations", ylabel="residual ‖A(X) − b‖²")
@@ -186,10 +189,10 @@ sigma4 = {"BM": bm_steps.singular_values[..., 3], "UDU": udu_steps.singular_valu
 figures.show(
     fig,
     alt="Two panels. Above, residuals against step size times iterations on logarithmic axes: BM falls early and then "
-    "flattens, UDU falls later in steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
+    "flattens, UDU comes down a staircase of a few steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
     "round-off after the third, BM's decay smoothly.",
-    caption=f"Figure 1, left, for {len(seeds)} problems (line: median, band: smallest to largest). After the third "
-    f"singular value BM's fourth is {np.median(sigma4['BM']):.1e}, UDU's {np.median(sigma4['UDU']):.0e}, in the median.",
+    caption=f"Figure 1, left. Above, one problem: each stair of UDU's residual is a column that is found. Below, the spectra "
+    f"of {len(seeds)} problems (line: median, band: smallest to largest). After the third singular value BM's fourth is {np.median(sigma4['BM']):.1e}, UDU's {np.median(sigma4['UDU']):.0e}, in the median.",
     name="fig-step-sizes",
 )
 
@@ -203,22 +206,29 @@ figures.show(
 
 # %%
 def farthest(values, target):
-    """Of the values along the first axis the one farthest from the target, for each seed."""
+    """Of the values along the first axis the one farthest from the target, for each
+    seed."""
     return np.take_along_axis(values, np.abs(values - target).argmax(0)[None], 0)[0]
 
 
-ledger.record("a-udu-rank-eta", farthest(ul.numerical_rank(udu_steps.singular_values, rtol=1e-8), rank), seeds=seeds)
+ledger.record("a-udu-rank-eta",
+              farthest(ul.numerical_rank(udu_steps.singular_values, rtol=1e-8), rank),
+              seeds=seeds)
 
 # %%
 ledger.record("a-udu-rank-eta-4th", sigma4["UDU"].max(0), seeds=seeds)
 
 # %%
-ledger.record("a-bm-tail", ul.numerical_rank(bm_steps.singular_values, rtol=1e-8).min(0), seeds=seeds)
+ledger.record("a-bm-tail",
+              ul.numerical_rank(bm_steps.singular_values, rtol=1e-8).min(0),
+              seeds=seeds)
 
 # %%
 if figure_one:
-    display(ledger.record("a-bm-tail-4th", bm_steps.singular_values[0, :, 3], seeds=seeds))
-    display(ledger.record("a-bm-tail-10th", bm_steps.singular_values[0, :, 9], seeds=seeds))
+    display(ledger.record("a-bm-tail-4th", bm_steps.singular_values[0, :, 3],
+                          seeds=seeds))
+    display(ledger.record("a-bm-tail-10th", bm_steps.singular_values[0, :, 9],
+                          seeds=seeds))
 
 # %%
 tails = bm_steps.singular_values[..., [3, 9]]  # (steps, seeds, 2)
@@ -227,7 +237,8 @@ ledger.record("a-bm-tail-eta", (tails.max(0) / tails.min(0)).max(-1), seeds=seed
 
 # %%
 def first_below(trace, level):
-    """First update before which the residual is at most the level, between records by interpolation; inf if never."""
+    """First update before which the residual is at most the level, between records by
+    interpolation; inf if never."""
     curves = residual(trace)
 
     def crossing(curve):
@@ -242,25 +253,33 @@ def first_below(trace, level):
 
 
 start = residual(udu_steps)[0, :, 0].mean()
-earlier = first_below(bm_steps, 0.01 * start) / first_below(udu_steps, 0.01 * start)  # (steps, seeds)
-reached = np.isfinite(first_below(udu_steps, 0.01 * start)).all(1)  # the smallest step may not get there at this size
+# (steps, seeds)
+earlier = first_below(bm_steps, 0.01 * start) / first_below(udu_steps, 0.01 * start)
+# the smallest step may not get there at this size
+reached = np.isfinite(first_below(udu_steps, 0.01 * start)).all(1)
 ledger.record("a-bm-residual", earlier[reached].max(0), seeds=seeds)
 
 # %%
 updates = bm_steps.iteration + 1
 quarter, half, whole = (
-    np.array([np.interp(updates[-1] * part, updates, np.log10(curve)) for curve in residual(bm_steps)[0]])
+    np.array([np.interp(updates[-1] * part, updates, np.log10(curve))
+              for curve in residual(bm_steps)[0]])
     for part in (0.25, 0.5, 1.0)
 )
-ledger.record("a-bm-residual-sublinear", ((half - whole) / 2) / (quarter - half), seeds=seeds)
+ledger.record("a-bm-residual-sublinear", ((half - whole) / 2) / (quarter - half),
+              seeds=seeds)
 
 # %%
 if figure_one:
-    display(ledger.record("a-udu-residual", first_below(udu_steps, 1e-13)[0], seeds=seeds))
+    display(ledger.record("a-udu-residual", first_below(udu_steps, 1e-13)[0],
+                          seeds=seeds))
 if size == "paper":
-    display(ledger.record("a-udu-residual-1e-2", first_below(udu_steps, 1e-13)[1], seeds=seeds))
-    display(ledger.record("a-udu-residual-1e-3", 2 * udu_steps.final_objective[2], seeds=seeds))
-    display(ledger.record("a-bm-residual-level", 2 * bm_steps.final_objective[0], seeds=seeds))
+    display(ledger.record("a-udu-residual-1e-2", first_below(udu_steps, 1e-13)[1],
+                          seeds=seeds))
+    display(ledger.record("a-udu-residual-1e-3", 2 * udu_steps.final_objective[2],
+                          seeds=seeds))
+    display(ledger.record("a-bm-residual-level", 2 * bm_steps.final_objective[0],
+                          seeds=seeds))
 
 
 # %%
@@ -271,7 +290,8 @@ def from_minimum(counts):
 
 ranks = ul.numerical_rank(udu_steps.spectra[0], rtol=1e-2)  # (seeds, records)
 stairs = {1, 2, 3}
-ledger.record("a-udu-staircase", [len(stairs - set(from_minimum(r).tolist())) for r in ranks], seeds=seeds)
+ledger.record("a-udu-staircase",
+              [len(stairs - set(from_minimum(r).tolist())) for r in ranks], seeds=seeds)
 
 # %% [markdown]
 # **In short.** Where the paper gives words, its Figure 1 is what we see, but for the staircase: on most problems it
@@ -295,10 +315,13 @@ figures.show(
 )
 
 # %%
-ledger.record("a-udu-rank-xi", farthest(ul.numerical_rank(udu_scales.singular_values, rtol=1e-8), rank), seeds=seeds)
+ledger.record("a-udu-rank-xi",
+              farthest(ul.numerical_rank(udu_scales.singular_values, rtol=1e-8), rank),
+              seeds=seeds)
 
 # %%
-ledger.record("a-udu-rank-xi-4th", udu_scales.singular_values[..., 3].max(0), seeds=seeds)
+ledger.record("a-udu-rank-xi-4th", udu_scales.singular_values[..., 3].max(0),
+              seeds=seeds)
 
 # %%
 fourth = bm_scales.singular_values[..., 3]  # (scales, seeds)
@@ -349,32 +372,42 @@ figures.show(
 def holding(norms, share):
     """How many of the largest columns hold this share of ||U||^2."""
     squares = np.sort(norms**2, axis=-1)[..., ::-1]
-    return 1 + np.sum(np.cumsum(squares, -1) < share * squares.sum(-1, keepdims=True), -1)
+    return 1 + np.sum(np.cumsum(squares, -1) < share * squares.sum(-1, keepdims=True),
+                      -1)
 
 
 counts = holding(norms, 0.99)  # (seeds, records)
-falls = [np.sum(np.diff(from_minimum(c)) < 0) if c[-1] == rank else np.inf for c in counts]
+falls = [np.sum(np.diff(from_minimum(c)) < 0) if c[-1] == rank else np.inf
+         for c in counts]
 ledger.record("a-columns-grow", falls, seeds=seeds)
 
 # %%
 U, D = udu_steps.factors["U"][0], udu_steps.factors["D"][0]  # (seeds, d, d), (seeds, d)
 size_of = np.linalg.norm(U, axis=-2)  # (seeds, d)
 order = np.argsort(-size_of, axis=-1)
-ledger.record("a-columns-grow-zero", np.take_along_axis(size_of, order[:, rank : rank + 1], -1)[:, 0], seeds=seeds)
+ledger.record("a-columns-grow-zero",
+              np.take_along_axis(size_of, order[:, rank : rank + 1], -1)[:, 0],
+              seeds=seeds)
 
 # %%
-ledger.record("a-columns-orthogonal", (size_of > 1e-8 * size_of.max(-1, keepdims=True)).sum(-1), seeds=seeds)
+ledger.record("a-columns-orthogonal",
+              (size_of > 1e-8 * size_of.max(-1, keepdims=True)).sum(-1), seeds=seeds)
 
 # %%
 alive = np.take_along_axis(U, order[:, None, :rank], -1)  # (seeds, d, 3)
 cosines = np.abs(np.swapaxes(alive, -1, -2) @ alive)
-cosines /= np.linalg.norm(alive, axis=-2)[:, :, None] * np.linalg.norm(alive, axis=-2)[:, None, :]
-ledger.record("a-columns-orthogonal-cosine", (cosines - np.eye(rank)).max((-2, -1)), seeds=seeds)
+cosines /= (
+    np.linalg.norm(alive, axis=-2)[:, :, None]
+    * np.linalg.norm(alive, axis=-2)[:, None, :]
+)
+ledger.record("a-columns-orthogonal-cosine", (cosines - np.eye(rank)).max((-2, -1)),
+              seeds=seeds)
 
 # %%
 weights = -np.sort(-np.take_along_axis(D * size_of**2, order[:, :rank], -1), -1)
 shown = udu_steps.singular_values[0, :, :rank]
-ledger.record("a-columns-orthogonal-reveals", np.abs(weights / shown - 1).max(-1), seeds=seeds)
+ledger.record("a-columns-orthogonal-reveals", np.abs(weights / shown - 1).max(-1),
+              seeds=seeds)
 
 # %% [markdown]
 # So "pushed to zero" is a decay and not a clipping. The next badge counts what is *exactly* zero: columns of $U$ and
@@ -383,7 +416,8 @@ ledger.record("a-columns-orthogonal-reveals", np.abs(weights / shown - 1).max(-1
 # comes back.)
 
 # %%
-ledger.record("c-columns-underflow", (size_of == 0).sum(-1) + (D == 0).sum(-1), seeds=seeds)
+ledger.record("c-columns-underflow", (size_of == 0).sum(-1) + (D == 0).sum(-1),
+              seeds=seeds)
 
 # %% [markdown]
 # ## The instance of the paper's text
@@ -394,9 +428,12 @@ ledger.record("c-columns-underflow", (size_of == 0).sum(-1) + (D == 0).sum(-1), 
 # **Before you run the next cell:** will UDU do the same as in Figure 1?
 
 # %%
-text_problem, text_truth = ul.planted_completion(d=d, rank=rank, observed=settings["observed"], seed=seeds)
+text_problem, text_truth = ul.planted_completion(d=d, rank=rank,
+                                                 observed=settings["observed"],
+                                                 seed=seeds)
 text_steps = base * np.array([1.0, 0.1, 0.01])
-as_in_text = {"step_size": text_steps[:, None], "iterations": settings["text_iterations"] // 10, "record_at": []}
+as_in_text = {"step_size": text_steps[:, None],
+              "iterations": settings["text_iterations"] // 10, "record_at": []}
 text_udu = run(udu, text_problem, **as_in_text)
 text_bm = run(bm, text_problem, step_size=base, iterations=200)
 text_ranks = ul.numerical_rank(text_udu.singular_values, rtol=1e-8)  # (steps, seeds)
@@ -408,7 +445,8 @@ ledger.record("a-text-instance-rank", text_ranks[0], seeds=seeds)
 
 # %%
 if figure_one:  # at size ci the step is smaller, and so are the data
-    converges = (text_bm.status != "diverged") & (text_bm.final_objective < text_bm.objective[:, 0])
+    converges = (text_bm.status != "diverged") & (text_bm.final_objective
+                                                  < text_bm.objective[:, 0])
     display(ledger.record("a-text-instance-bm", converges, seeds=seeds))
 
 # %% [markdown]
@@ -420,8 +458,10 @@ if figure_one:  # at size ci the step is smaller, and so are the data
 # %%
 s = 40.0
 factor = s ** (1 / 3)
-scaled_data = ul.Completion(problem.rows[0], problem.cols[0], s * problem.b[0], (d, d), symmetric=True)
-original = ul.Completion(problem.rows[0], problem.cols[0], problem.b[0], (d, d), symmetric=True)
+scaled_data = ul.Completion(problem.rows[0], problem.cols[0], s * problem.b[0], (d, d),
+                            symmetric=True)
+original = ul.Completion(problem.rows[0], problem.cols[0], problem.b[0], (d, d),
+                         symmetric=True)
 law = {"iterations": 1000, "seed": 0, "record": ("columns",)}
 small = base / 2  # well inside the stable steps, so that round-off stays round-off
 one = run(udu, original, **law, step_size=small)
@@ -476,10 +516,12 @@ figures.show(
 )
 
 # %%
-ledger.record("c-scaling-law-text", ul.numerical_rank(rescaled.singular_values, rtol=1e-8), seeds=seeds)
+ledger.record("c-scaling-law-text",
+              ul.numerical_rank(rescaled.singular_values, rtol=1e-8), seeds=seeds)
 
 # %%
-ledger.record("c-scaling-law-text-error", text_truth.relative_error(rescaled), seeds=seeds)
+ledger.record("c-scaling-law-text-error", text_truth.relative_error(rescaled),
+              seeds=seeds)
 
 # %% [markdown]
 # ## Noise
@@ -517,13 +559,16 @@ figures.show(
 )
 
 # %%
-noisy_ranks = ul.numerical_rank(noisy_udu.spectra[1], rtol=1e-8)  # (seeds, records), the authors' noise
-ledger.record("a-noise-udu", ul.numerical_rank(noisy_udu.singular_values[1], rtol=1e-8), seeds=seeds)
+# (seeds, records), the authors' noise
+noisy_ranks = ul.numerical_rank(noisy_udu.spectra[1], rtol=1e-8)
+ledger.record("a-noise-udu", ul.numerical_rank(noisy_udu.singular_values[1], rtol=1e-8),
+              seeds=seeds)
 
 
 # %%
 def plateau(ranks):
-    """Whether the rank is 3 over at least a doubling of the iterations, and larger at the end."""
+    """Whether the rank is 3 over at least a doubling of the iterations, and larger at
+    the end."""
     on = noisy_udu.iteration[ranks == rank] + 1
     return bool(len(on) and on[-1] >= 2 * on[0] and ranks[-1] > rank)
 
@@ -531,10 +576,12 @@ def plateau(ranks):
 ledger.record("c-noise-plateau", [plateau(r) for r in noisy_ranks], seeds=seeds)
 
 # %%
-ledger.record("a-noise-bm", ul.numerical_rank(noisy_bm.singular_values[1], rtol=1e-8), seeds=seeds)
+ledger.record("a-noise-bm", ul.numerical_rank(noisy_bm.singular_values[1], rtol=1e-8),
+              seeds=seeds)
 
 # %%
-ledger.record("a-noise-bm-residual", noisy_bm.final_objective[1] / noisy_udu.final_objective[1], seeds=seeds)
+ledger.record("a-noise-bm-residual",
+              noisy_bm.final_objective[1] / noisy_udu.final_objective[1], seeds=seeds)
 
 # %% [markdown]
 # Each further step of the staircase fits a little noise. So under noise UDU has the truth's rank *for a while*: a reason
@@ -543,8 +590,8 @@ ledger.record("a-noise-bm-residual", noisy_bm.final_objective[1] / noisy_udu.fin
 #
 # ## Where the claim ends
 #
-# "Regardless of initialisation and step size" is how the abstract puts it. Figure 1 varies $\xi$ over four decades and
-# $\eta$ over two, from the top of the stable range downwards, and never varies $D_0$, $\alpha$ or the scale of the
+# "Regardless of initialization and step size" is how the abstract of version 1 puts it; version 2 says *consistently*.
+# Figure 1 varies $\xi$ over four decades and $\eta$ over two, from the top of the stable range downwards, and never varies $D_0$, $\alpha$ or the scale of the
 # data. We do.
 #
 # **Before you run the next cell:** for each row of the table below, predict the rank (3, fewer, more) and whether the
@@ -597,11 +644,13 @@ def holds(trace, truth=truth):
     return (ranks == rank) & (errors <= 1e-3)
 
 
-in_figure = holds(udu_scales).all(0) & holds(udu_steps)[0]  # smaller steps are the same path, walked more slowly
+# smaller steps are the same path, walked more slowly
+in_figure = holds(udu_scales).all(0) & holds(udu_steps)[0]
 ledger.record("a-any-init-step-figure", in_figure, seeds=seeds)
 
 # %%
-at_large_steps = np.all([holds(limits[f"step size {eta:g}"][0]) for eta in large], axis=0)
+at_large_steps = np.all([holds(limits[f"step size {eta:g}"][0]) for eta in large],
+                        axis=0)
 ledger.record("a-any-init-step-large-eta", at_large_steps, seeds=seeds)
 
 # %%
@@ -633,7 +682,8 @@ ledger.record("c-small-scale-tail", rank_and_error(*limits["‖X♮‖ = 1"])[0]
 # from $\xi \ge 10^{-4}$ and UDU. From $\xi = 10^{-50}$ BM is as low-rank as UDU, or all but:
 
 # %%
-ledger.record("c-bm-tiny-init", rank_and_error(*limits["BM, ξ = 1e-50"])[0], seeds=seeds)
+ledger.record("c-bm-tiny-init", rank_and_error(*limits["BM, ξ = 1e-50"])[0],
+              seeds=seeds)
 
 # %% [markdown]
 # ## Verdicts

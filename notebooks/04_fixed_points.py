@@ -47,7 +47,7 @@ if importlib.util.find_spec("udulib") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: more seeds, longer runs
+size = "ci"  # ci: seconds · book: minutes · paper: as published
 device = "auto"  # auto, cpu, cuda
 first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
@@ -109,11 +109,13 @@ settings
 # %%
 def planted(spectrum, seeds=seeds):
     """One completion problem a seed, and their truths."""
-    return ul.planted_completion(d=d, rank=rank, observed=observed, spectrum=spectrum, seed=seeds)
+    return ul.planted_completion(d=d, rank=rank, observed=observed, spectrum=spectrum,
+                                 seed=seeds)
 
 
 def descend(problem, model, **arguments):
-    return ul.descend(problem, model, **({"device": device, "record_at": []} | arguments))
+    return ul.descend(problem, model,
+                      **({"device": device, "record_at": []} | arguments))
 
 
 def unit(rng, *shape):
@@ -126,7 +128,8 @@ def legs(problem, model, step_size, times, **start):
     """The factors of one run after each of the given numbers of updates."""
     factors, done = [], 0
     for t in times:
-        run = descend(problem, model, step_size=step_size, iterations=int(t - done), **start)
+        run = descend(problem, model, step_size=step_size, iterations=int(t - done),
+                      **start)
         factors.append(run.factors)
         done, start = t, {"start": run.factors}
     return factors
@@ -157,23 +160,33 @@ def legs(problem, model, step_size, times, **start):
 
 # %%
 problem, truth = planted(mild)
-start = {"U": np.stack([unit(np.random.default_rng(s), d, d) for s in seeds]), "D": np.ones(d)}
-two = {"U": start["U"] * (np.arange(d) < 2), "D": start["D"]}  # zero columns stay zero: a run with two columns
+start = {"U": np.stack([unit(np.random.default_rng(s), d, d) for s in seeds]),
+         "D": np.ones(d)}
+# zero columns stay zero: a run with two columns
+two = {"U": start["U"] * (np.arange(d) < 2), "D": start["D"]}
 two["U"] /= np.linalg.norm(two["U"], axis=(-2, -1), keepdims=True)
-both = {"U": np.stack([start["U"], two["U"]]), "D": np.ones(d)}  # (all columns or two, seeds, d, d)
-stops = descend(problem, ul.UDU(d), step_size=eta, iterations=7_000, start=both, record_at=[0])
+# (all columns or two, seeds, d, d)
+both = {"U": np.stack([start["U"], two["U"]]), "D": np.ones(d)}
+stops = descend(problem, ul.UDU(d), step_size=eta, iterations=7_000, start=both,
+                record_at=[0])
 
 U, D = stops.factors["U"], stops.factors["D"]
 G = fp.gradient(problem, U, D)
 size_G = np.linalg.norm(G, axis=(-2, -1))
-scale = np.linalg.norm(fp.gradient(problem, **both), axis=(-2, -1))  # ||∇f|| at the start
+# ||∇f|| at the start
+scale = np.linalg.norm(fp.gradient(problem, **both), axis=(-2, -1))
 at_stops = fp.residuals(problem, U, D, step_size=eta)
 
 rows = [
-    ["f over f at the start", *(median_range((stops.final_objective / stops.objective[..., 0])[k], "{:.1e}") for k in (0, 1))],
+    ["f over f at the start",
+     *(median_range((stops.final_objective / stops.objective[..., 0])[k], "{:.1e}")
+       for k in (0, 1))],
     ["norm of G", *(median_range(size_G[k], "{:.1e}") for k in (0, 1))],
-    ["lowest eigenvalue of G", *(median_range(np.linalg.eigvalsh(G)[k, :, 0], "{:.1e}") for k in (0, 1))],
-    *([f"residual `{name}`", *(median_range((value / scale)[k], "{:.1e}") for k in (0, 1))] for name, value in at_stops),
+    ["lowest eigenvalue of G",
+     *(median_range(np.linalg.eigvalsh(G)[k, :, 0], "{:.1e}") for k in (0, 1))],
+    *([f"residual `{name}`",
+       *(median_range((value / scale)[k], "{:.1e}") for k in (0, 1))]
+      for name, value in at_stops),
 ]
 table(["median (range over seeds)", "all columns", "two columns"], rows)
 
@@ -200,7 +213,8 @@ ledger.record("a-prop1", at_stops.pressure.max(0), seeds=seeds)
 # move?
 
 # %%
-held = descend(problem, Relative(d, speed=0.0), step_size=0.5, iterations=4_000, init_scale=1.0, seed=seeds)
+held = descend(problem, Relative(d, speed=0.0), step_size=0.5, iterations=4_000,
+               init_scale=1.0, seed=seeds)
 pressed = fp.residuals(problem, held.factors["U"], held.factors["D"], step_size=eta)
 beta = pressed.pressure / (2 * eta)
 _, D_next, _ = fp.step(problem, held.factors["U"], held.factors["D"], step_size=eta)
@@ -208,14 +222,18 @@ growth = np.sum(D_next**2 - held.factors["D"] ** 2, axis=-1)
 rows = [
     ["β", median_range(beta, "{:.1e}")],
     ["residual `U_step`", median_range(pressed.U_step, "{:.1e}")],
-    ["residual `multiplier`, relative to β", median_range(pressed.multiplier / beta, "{:.1e}")],
-    ["residual `live_slope`: (d) is broken", median_range(pressed.live_slope, "{:.1e}")],
-    ["change of the squared norm of D in the next step", median_range(growth, "{:.1e}")],
+    ["residual `multiplier`, relative to β",
+     median_range(pressed.multiplier / beta, "{:.1e}")],
+    ["residual `live_slope`: (d) is broken",
+     median_range(pressed.live_slope, "{:.1e}")],
+    ["change of the squared norm of D in the next step",
+     median_range(growth, "{:.1e}")],
 ]
 table(["D held at 1", "median (range over seeds)"], rows)
 
 # %%
-ledger.record("a-lemma1-b", np.where(beta > 0, pressed.multiplier / beta, np.inf), seeds=seeds)
+ledger.record("a-lemma1-b", np.where(beta > 0, pressed.multiplier / beta, np.inf),
+              seeds=seeds)
 
 # %% [markdown]
 # $D$ grows: $q_j = -\beta\|u_j\|^2/\lambda_j < 0$ in every column with $u_j \ne 0$. That is the proof of Proposition 1,
@@ -239,8 +257,10 @@ built = [  # column, λ, α, what it is
 ]
 rows = []
 for column, lam, alpha, what in built:
-    point = fp.residuals(by_hand, np.array([column]).T, np.array([lam]), radius=alpha, step_size=0.1)
-    rows.append([what, ", ".join(f"`{name}`" for name, value in point if value > 1e-12) or "none: a fixed point"])
+    point = fp.residuals(by_hand, np.array([column]).T, np.array([lam]), radius=alpha,
+                         step_size=0.1)
+    rows.append([what, ", ".join(f"`{name}`" for name, value in point if value > 1e-12)
+                 or "none: a fixed point"])
 table(["point", "residuals that are not zero"], rows)
 
 # %% [markdown]
@@ -259,12 +279,16 @@ table(["point", "residuals that are not zero"], rows)
 # %%
 W = U * np.sqrt(D)[..., None, :]  # from UDU to BM
 there = np.linalg.norm(fp.gradient(problem, W, np.ones(d)) @ W, axis=(-2, -1)) / scale
-bm = descend(problem, ul.BM(2), step_size=eta, iterations=40_000, init_scale=1.0, seed=seeds)  # one in fifty is slow
+# one in fifty is slow
+bm = descend(problem, ul.BM(2), step_size=eta, iterations=40_000, init_scale=1.0,
+             seed=seeds)
 radii = np.array([0.3, 1.0, 7.0])[:, None]
 U_bm, D_bm = fp.from_burer_monteiro(bm.factors["U"], radius=radii)  # from BM to UDU
 back = fp.residuals(problem, U_bm, D_bm, radius=radii, step_size=eta).largest / scale[1]
-gap = np.linalg.norm((U_bm * D_bm[..., None, :]) @ np.swapaxes(U_bm, -1, -2) - bm.product(), axis=(-2, -1))
-ledger.record("a-same-fixed-points", np.max([there[0], there[1], *back, *gap], axis=0), seeds=seeds)
+gap = np.linalg.norm((U_bm * D_bm[..., None, :]) @ np.swapaxes(U_bm, -1, -2)
+                     - bm.product(), axis=(-2, -1))
+ledger.record("a-same-fixed-points", np.max([there[0], there[1], *back, *gap], axis=0),
+              seeds=seeds)
 
 # %% [markdown]
 # The abstract says that $D$ lets the model "span the entire search space". Yes: with $D$ free, every positive
@@ -312,7 +336,8 @@ def columns_at(G, sign, rng, count=4):
 
 
 rising, falling = (
-    np.stack([columns_at(G[1, i], sign, np.random.default_rng(s)) for i, s in enumerate(seeds)]) for sign in (1, -1)
+    np.stack([columns_at(G[1, i], sign, np.random.default_rng(s))
+              for i, s in enumerate(seeds)]) for sign in (1, -1)
 )
 cases = [
     ("zero columns, λ = 1", 0 * rising, 1.0),
@@ -323,22 +348,29 @@ cases = [
     ("falling columns, ‖u‖ = 0.03, λ = 0", 0.03 * falling, 0.0),
 ]
 more = {
-    "U": np.stack([np.concatenate([U[1, :, :, :2], extra], axis=-1) for _, extra, _ in cases]),
-    "D": np.stack([np.concatenate([D[1, :, :2], np.full((len(seeds), 4), lam)], axis=-1) for *_, lam in cases]),
+    "U": np.stack([np.concatenate([U[1, :, :, :2], extra], axis=-1)
+                   for _, extra, _ in cases]),
+    "D": np.stack([np.concatenate([D[1, :, :2], np.full((len(seeds), 4), lam)],
+                                  axis=-1) for *_, lam in cases]),
 }
 after = descend(problem, ul.UDU(6), step_size=eta, iterations=6_000, start=more)
 left = after.final_objective < 1e-3 * stops.final_objective[1]
-dead = (after.factors["D"] == 0) & (np.linalg.norm(after.factors["U"], axis=-2) > 0)  # (cases, seeds, 6)
-could = 2 * more["D"][..., 2:] ** 2 <= np.sum(more["U"][..., 2:] ** 2, axis=-2)  # die, as explained below
+# (cases, seeds, 6)
+dead = (after.factors["D"] == 0) & (np.linalg.norm(after.factors["U"], axis=-2) > 0)
+# die, as explained below
+could = 2 * more["D"][..., 2:] ** 2 <= np.sum(more["U"][..., 2:] ** 2, axis=-2)
 rows = [
-    [name, f"{np.sum(left[k])} of {len(seeds)}", median_range(dead[k].sum(-1), "{:.0f}"), "yes" if could[k].all() else "no"]
+    [name, f"{np.sum(left[k])} of {len(seeds)}",
+     median_range(dead[k].sum(-1), "{:.0f}"), "yes" if could[k].all() else "no"]
     for k, (name, *_) in enumerate(cases)
 ]
 checks["no column died that could not"] = not (dead[..., 2:] & ~could).any()
 checks["zero columns and dead columns stay, live ones and falling ones leave"] = (
-    left.all(-1).tolist() == [False, True, False, False, True, True] and not left[[0, 2, 3]].any()
+    left.all(-1).tolist() == [False, True, False, False, True, True]
+    and not left[[0, 2, 3]].any()
 )
-table(["four columns added to the stop", "runs that left it", "dead at the end", "could die: ‖u‖² ≥ 2λ²"], rows)
+table(["four columns added to the stop", "runs that left it", "dead at the end",
+       "could die: ‖u‖² ≥ 2λ²"], rows)
 
 # %% [markdown]
 # - **Zero columns** never leave: the update multiplies them. This is as in Burer–Monteiro.
@@ -356,16 +388,26 @@ fresh, _ = planted(mild, trials)
 ranks, d_starts = np.array([3, 4, 8]), np.array([0.0, 1e-3, 1.0])
 wide = np.stack([np.random.default_rng(s).standard_normal((d, 8)) for s in trials])
 few = np.stack([wide * (np.arange(8) < r) for r in ranks])
-few /= np.linalg.norm(few, axis=(-2, -1), keepdims=True)  # (ranks, trials, d, 8): zero columns fill up to eight
-begin = {"U": few, "D": d_starts[:, None, None, None] * np.ones((len(ranks), len(trials), 8))}
-ends = descend(fresh, ul.UDU(8), step_size=eta, iterations=settings["starts"], start=begin, record_at=[0])
-failed = ends.final_objective > 1e-3 * ends.objective[..., 0]  # (d_starts, ranks, trials)
-lost = ((ends.factors["D"] == 0) & (np.linalg.norm(ends.factors["U"], axis=-2) > 0)).any(-1)
+# (ranks, trials, d, 8): zero columns fill up to eight
+few /= np.linalg.norm(few, axis=(-2, -1), keepdims=True)
+begin = {"U": few,
+         "D": d_starts[:, None, None, None] * np.ones((len(ranks), len(trials), 8))}
+ends = descend(fresh, ul.UDU(8), step_size=eta, iterations=settings["starts"],
+               start=begin, record_at=[0])
+# (d_starts, ranks, trials)
+failed = ends.final_objective > 1e-3 * ends.objective[..., 0]
+lost = (
+    (ends.factors["D"] == 0) & (np.linalg.norm(ends.factors["U"], axis=-2) > 0)
+).any(-1)
 rows = [
-    [f"D0 = {d0:g}", *(f"{np.sum(failed[i, k])} of 10 ({np.sum((failed & lost)[i, k])})" for k in range(len(ranks)))]
+    [f"D0 = {d0:g}",
+     *(f"{np.sum(failed[i, k])} of 10 ({np.sum((failed & lost)[i, k])})"
+       for k in range(len(ranks)))]
     for i, d0 in enumerate(d_starts)
 ]
-checks["no run from D0 = 1 fails, some from D0 = 0 do"] = not failed[-1].any() and bool(failed[0].any())
+checks["no run from D0 = 1 fails, some from D0 = 0 do"] = (
+    not failed[-1].any() and bool(failed[0].any())
+)
 table(["runs that fail (with dead columns)", *(f"r = {r}" for r in ranks)], rows)
 
 # %% [markdown]
@@ -384,19 +426,21 @@ table(["runs that fail (with dead columns)", *(f"r = {r}" for r in ranks)], rows
 G_after = fp.gradient(problem, after.factors["U"], after.factors["D"])
 U_after = after.factors["U"]
 slope = np.sum(U_after * (G_after @ U_after), axis=-2)  # q_j, (cases, seeds, 6)
-slope /= np.maximum(np.sum(U_after**2, axis=-2), 1e-300) * np.linalg.norm(G_after, axis=(-2, -1))[..., None]
-ledger.record("a-lemma1-c", np.max(np.where(dead, -slope, -np.inf), axis=(0, 2)), seeds=seeds)
+slope /= np.maximum(np.sum(U_after**2, axis=-2),
+                    1e-300) * np.linalg.norm(G_after, axis=(-2, -1))[..., None]
+ledger.record("a-lemma1-c", np.max(np.where(dead, -slope, -np.inf), axis=(0, 2)),
+              seeds=seeds)
 
 # %% [markdown]
 # ## The motion
 #
-# In the limit of small steps, and with $\kappa \ge 0$ for the pull of the ball, zero inside,
+# In the limit of small steps, and with $\mu \ge 0$ for the pull of the ball, zero inside,
 #
-# $$\dot u_j = -2\lambda_j G u_j - \kappa u_j, \qquad \dot\lambda_j = -q_j .$$
+# $$\dot u_j = -2\lambda_j G u_j - \mu u_j, \qquad \dot\lambda_j = -q_j .$$
 #
 # ### Inside the ball: a conserved quantity
 #
-# $\tfrac{d}{dt}\big(\|u_j\|^2 - 2\lambda_j^2\big) = -2\kappa\|u_j\|^2$. So inside the ball, where $\kappa = 0$,
+# $\tfrac{d}{dt}\big(\|u_j\|^2 - 2\lambda_j^2\big) = -2\mu\|u_j\|^2$. So inside the ball, where $\mu = 0$,
 # **$\|u_j\|^2 - 2\lambda_j^2$ is conserved in every column**: a column can grow only together with its $\lambda_j$.
 # (On the ball it falls.) Finite steps make it drift, in proportion to $\eta$ over a given time.
 
@@ -405,13 +449,18 @@ inside = {"U": 0.2 * start["U"], "D": np.full((len(seeds), d), 0.5)}
 halvings = np.array([0.02, 0.01, 0.005, 0.0025])
 drift = []
 for h in halvings:
-    moved = descend(problem, ul.UDU(d, radius=50.0), step_size=h, iterations=round(2 / h), start=inside).factors
-    drift.append(np.linalg.norm(fp.conserved(moved["U"], moved["D"]) - fp.conserved(**inside), axis=-1))
+    moved = descend(problem, ul.UDU(d, radius=50.0), step_size=h,
+                    iterations=round(2 / h), start=inside).factors
+    drift.append(np.linalg.norm(fp.conserved(moved["U"],
+                                             moved["D"]) - fp.conserved(**inside),
+                                axis=-1))
 drift = np.array(drift)  # (halvings, seeds)
 orders = -np.polyfit(np.log2(1 / halvings), np.log2(drift), 1)[0]
-rows = [[f"η = {h:g}", median_range(e, "{:.1e}"), median_range(e / f, "{:.2f}") if f is not None else ""]
+rows = [[f"η = {h:g}", median_range(e, "{:.1e}"),
+         median_range(e / f, "{:.2f}") if f is not None else ""]
         for h, e, f in zip(halvings, drift, [*drift[1:], None], strict=True)]
-table(["step size", "drift over the time ηt = 2", "drift over the drift at half the step"], rows)
+table(["step size", "drift over the time ηt = 2",
+       "drift over the drift at half the step"], rows)
 
 # %%
 ledger.record("c-conserved", orders, seeds=seeds)
@@ -444,8 +493,12 @@ for t in range(steps):
     mean = np.sum(now.shares * now.fitness, axis=-1, keepdims=True)
     integral.append(integral[-1] + 4 * h * (now.fitness - mean))
     if t % (steps // 40) == 0:  # how well is one small step predicted?
-        sizes = np.sum(fp.step(pathway, U_t, D_t, step_size=trial_steps[:, None])[0] ** 2, axis=-2)  # (3, seeds, d)
-        change = (sizes / sizes.sum(-1, keepdims=True) - now.shares) / trial_steps[:, None, None]
+        # (3, seeds, d)
+        sizes = np.sum(fp.step(pathway, U_t, D_t,
+                               step_size=trial_steps[:, None])[0] ** 2, axis=-2)
+        change = (
+            sizes / sizes.sum(-1, keepdims=True) - now.shares
+        ) / trial_steps[:, None, None]
         missed.append(np.linalg.norm(change - now.velocity, axis=-1))
         moved.append(np.linalg.norm(now.velocity, axis=-1))
     U_t, D_t, _ = fp.step(pathway, U_t, D_t, step_size=h)
@@ -479,26 +532,31 @@ figures.show(
 
 # %%
 missed, moved = np.array(missed), np.array(moved)  # (points, 3, seeds), (points, seeds)
-order = np.log2(missed[:, 0] / missed[:, 2]) / 2  # of the error, between the largest and the smallest trial step
+# of the error, between the largest and the smallest trial step
+order = np.log2(missed[:, 0] / missed[:, 2]) / 2
 rows = [
-    [f"η = {h:g}", *(median_range((missed[:, k] / size).max(0), "{:.1e}") for size in (moved.max(0), moved))]
+    [f"η = {h:g}",
+     *(median_range((missed[:, k] / size).max(0), "{:.1e}")
+       for size in (moved.max(0), moved))]
     for k, h in enumerate(trial_steps)
 ]
-table(["error of one step, largest along the run", "over the largest velocity", "over the velocity there"], rows)
+table(["error of one step, largest along the run", "over the largest velocity",
+       "over the velocity there"], rows)
 
 # %% [markdown]
 # The error is proportional to $\eta$, as it must be. (The last column is larger where the shares turn and nearly rest:
 # there it divides by next to nothing.)
 
 # %%
-ledger.record("c-replicator", order[np.abs(order - 1).argmax(0), np.arange(len(seeds))], seeds=seeds)
+ledger.record("c-replicator", order[np.abs(order - 1).argmax(0), np.arange(len(seeds))],
+              seeds=seeds)
 
 # %% [markdown]
 # ### The ball: a law of shrinking
 #
 # The replicator equation holds without the ball, too. What the ball adds is size. Each projection multiplies *all*
 # columns by the same $c_t \le 1$. How much in total? Since $\tfrac{d}{dt}\|U\|_F^2 = -4\langle G, X\rangle -
-# 2\kappa\|U\|_F^2$ and $\tfrac{d}{dt}\|D\|^2 = -2\langle G, X\rangle$,
+# 2\mu\|U\|_F^2$ and $\tfrac{d}{dt}\|D\|^2 = -2\langle G, X\rangle$,
 #
 # $$\sum_t \log\frac{1}{c_t} \;=\; \frac{1}{\alpha^2}\Big(\Delta\|D\|^2 - \tfrac12\,\Delta\|U\|_F^2\Big) + O(\eta) ,$$
 #
@@ -512,14 +570,18 @@ ledger.record("c-replicator", order[np.abs(order - 1).argmax(0), np.arange(len(s
 # %%
 stretch = np.array([0.4, 0.55, 0.7, 0.8, 0.9])
 flat = [planted(np.array(sharp) * s, [seed])[0] for s in stretch for seed in seeds]
-scaled = ul.stack([ul.Completion(p.rows[0], p.cols[0], p.b[0], p.shape, symmetric=True) for p in flat])
+scaled = ul.stack([ul.Completion(p.rows[0], p.cols[0], p.b[0], p.shape, symmetric=True)
+                   for p in flat])
 on_sphere = {"U": np.tile(start["U"], (len(stretch), 1, 1)), "D": np.ones(d)}
 law = {}
 for h in settings["shrink_steps"]:
-    iterations = round(38 / h)  # the same time for every step size; a scale s takes steps of η / s²
+    # the same time for every step size; a scale s takes steps of η / s²
+    iterations = round(38 / h)
     law[h] = descend(
-        scaled, ul.UDU(d), step_size=h / np.repeat(stretch, len(seeds)) ** 2, iterations=iterations, start=on_sphere,
-        record=("columns", "shrink"), record_at=np.unique(np.geomspace(1, iterations, 30).round().astype(int)) - 1,
+        scaled, ul.UDU(d), step_size=h / np.repeat(stretch, len(seeds)) ** 2,
+        iterations=iterations, start=on_sphere,
+        record=("columns", "shrink"),
+        record_at=np.unique(np.geomspace(1, iterations, 30).round().astype(int)) - 1,
     )
 finest = law[settings["shrink_steps"][-1]]
 
@@ -528,17 +590,23 @@ def by_scale(values):
     return values.reshape(len(stretch), len(seeds), *values.shape[1:])
 
 
-deviation = {h: by_scale(np.abs(t.log_shrink[:, -1] / fp.shrink_law(t)[:, -1] - 1)) for h, t in law.items()}
-summed, expected = by_scale(finest.log_shrink[:, -1]), by_scale(fp.shrink_law(finest)[:, -1])
+deviation = {h: by_scale(np.abs(t.log_shrink[:, -1] / fp.shrink_law(t)[:, -1] - 1))
+             for h, t in law.items()}
+summed, expected = (
+    by_scale(finest.log_shrink[:, -1]), by_scale(fp.shrink_law(finest)[:, -1])
+)
 rows = [
-    [f"s = {s:g}", median_range(summed[k], "{:.1f}"), median_range(expected[k], "{:.1f}"),
+    [f"s = {s:g}", median_range(summed[k], "{:.1f}"),
+     median_range(expected[k], "{:.1f}"),
      *(f"{deviation[h][k].max():.2%}" for h in law)]
     for k, s in enumerate(stretch)
 ]
-table(["scale", "Σ log(1/c)", "Δ‖D‖² − ½ Δ‖U‖²", *(f"largest difference, η = {h:g}" for h in law)], rows)
+table(["scale", "Σ log(1/c)", "Δ‖D‖² − ½ Δ‖U‖²",
+       *(f"largest difference, η = {h:g}" for h in law)], rows)
 
 # %%
-ledger.record("c-shrink", np.max([d.max(0) for d in deviation.values()], axis=0), seeds=seeds)
+ledger.record("c-shrink", np.max([d.max(0) for d in deviation.values()], axis=0),
+              seeds=seeds)
 
 # %% [markdown]
 # ### When does the tail reach zero?
@@ -584,16 +652,21 @@ small, s = 0.8, 7.0
 one = dict(iterations=300, start={"U": start["U"], "D": np.ones(d)})
 reference = descend(problem, ul.UDU(d), step_size=0.05, **one).product()
 larger, _ = planted(np.array(mild) * s)
-again = descend(larger, ul.UDU(d, radius=s ** (1 / 3)), step_size=0.05 * s ** (-4 / 3), iterations=300,
-                start={"U": s ** (1 / 3) * start["U"], "D": np.full(d, s ** (1 / 3))}).product()
+again = descend(larger, ul.UDU(d, radius=s ** (1 / 3)), step_size=0.05 * s ** (-4 / 3),
+                iterations=300,
+                start={"U": s ** (1 / 3) * start["U"],
+                       "D": np.full(d, s ** (1 / 3))}).product()
 balled = descend(problem, ul.UDU(d, radius=small), step_size=0.05, iterations=300,
                  start={"U": small * start["U"], "D": np.ones(d)}).product()
-speeds = descend(problem, Relative(d, speed=small**6), step_size=0.05 / small**2, iterations=300,
+speeds = descend(problem, Relative(d, speed=small**6), step_size=0.05 / small**2,
+                 iterations=300,
                  start={"U": start["U"], "D": np.full(d, small**2)}).product()
 checks["scaling law, to 1e-10"] = bool(np.abs(again / s - reference).max() < 1e-10)
-checks["a radius is a ratio of speeds, to 1e-10"] = bool(np.abs(balled - speeds).max() < 1e-10)
-table(["largest difference in X", ""], [["scaling law", f"{np.abs(again / s - reference).max():.1e}"],
-                                        ["radius as a ratio of speeds", f"{np.abs(balled - speeds).max():.1e}"]])
+checks["a radius is a ratio of speeds, to 1e-10"] = bool(np.abs(balled - speeds).max()
+                                                         < 1e-10)
+table(["largest difference in X", ""],
+      [["scaling law", f"{np.abs(again / s - reference).max():.1e}"],
+       ["radius as a ratio of speeds", f"{np.abs(balled - speeds).max():.1e}"]])
 
 # %% [markdown]
 # ### When true zeros come too early
@@ -608,14 +681,20 @@ table(["largest difference in X", ""], [["scaling law", f"{np.abs(again / s - re
 large, large_truth = planted((6.0, 6.0, 2.5))
 rows = []
 for dtype in ("float32", "float64"):
-    run = descend(large, ul.UDU(6), step_size=0.007, iterations=11_000, init_scale=1.0, seed=seeds, dtype=dtype,
-                  record=("shrink",), record_at=np.arange(999, 11_000, 1_000), stop_when_stalled=True)
+    run = descend(large, ul.UDU(6), step_size=0.007, iterations=11_000, init_scale=1.0,
+                  seed=seeds, dtype=dtype,
+                  record=("shrink",), record_at=np.arange(999, 11_000, 1_000),
+                  stop_when_stalled=True)
     zero = np.linalg.norm(run.factors["U"], axis=-2) == 0
     found = ul.numerical_rank(run.singular_values, rtol=1e-5)
-    rows.append([dtype, median_range(found, "{:.0f}"), median_range(zero.sum(-1), "{:.0f}"),
-                 f"{np.sum(run.status == 'stalled')} of {len(seeds)}", median_range(run.log_shrink[:, -1], "{:.0f}")])
+    rows.append([dtype, median_range(found, "{:.0f}"),
+                 median_range(zero.sum(-1), "{:.0f}"),
+                 f"{np.sum(run.status == 'stalled')} of {len(seeds)}",
+                 median_range(run.log_shrink[:, -1], "{:.0f}")])
     if dtype == "float32":
-        checks["float32 ends at rank two in at least four of five runs"] = bool(np.mean(found == 2) >= 0.8)
+        checks["float32 ends at rank two in at least four of five runs"] = bool(
+            np.mean(found == 2) >= 0.8
+        )
     else:
         checks["float64 ends at rank three"] = bool((found == 3).all())
 table(["precision", "rank", "columns at exact zero", "stalled", "K"], rows)
@@ -652,11 +731,16 @@ apart = settings["apart"]
 grid = np.unique(np.geomspace(1, apart, 40).round().astype(int))
 h = 0.02
 symmetric = descend(
-    folded, Relative(2, radius=np.array([[1e6], [1.0]]), speed=np.array([[0.0], [1.0]]) * np.ones(len(seeds))),
+    folded, Relative(2, radius=np.array([[1e6], [1.0]]),
+                     speed=np.array([[0.0], [1.0]]) * np.ones(len(seeds))),
     step_size=h, iterations=apart, init_scale=0.3, seed=seeds, record_at=grid - 1,
 )  # radius 10⁶ and a resting D = 1 is Burer-Monteiro; radius 1 is UDU
-P = np.stack([0.1 * (np.eye(2) + 0.3 * np.random.default_rng(s).standard_normal((2, 2))) for s in seeds])
-A, S, B = np.linalg.svd(P)  # det P > 0: descent on balanced factors of P must run to infinity if its steps are small
+P = np.stack([0.1
+              * (np.eye(2) + 0.3 * np.random.default_rng(s).standard_normal((2, 2)))
+              for s in seeds])
+# det P > 0: descent on balanced factors of P must run to infinity if its steps are
+# small
+A, S, B = np.linalg.svd(P)
 
 
 def balanced(depth):
@@ -664,7 +748,8 @@ def balanced(depth):
     return [P] if depth == 1 else [A @ root, *[root] * (depth - 2), root @ B]
 
 
-chains = {n: relatives.chain(open_ended, balanced(n), step_size=h, record_at=grid) for n in (1, 2, 3)}
+chains = {n: relatives.chain(open_ended, balanced(n), step_size=h, record_at=grid)
+          for n in (1, 2, 3)}
 series = {
     "X itself": np.linalg.svd(chains[1].product, compute_uv=False),
     "UVᵀ": np.linalg.svd(chains[2].product, compute_uv=False),
@@ -696,16 +781,22 @@ figures.show(
 half = len(grid) // 2  # half of the logarithmic time axis
 rows = []
 for (name, s), f in zip(series.items(), objectives, strict=True):
-    least = (1 - np.sqrt(f[:, -1])) ** 2 / np.sqrt(2 * f[:, -1])  # of X_11, for positive semidefinite X
+    # of X_11, for positive semidefinite X
+    least = (1 - np.sqrt(f[:, -1])) ** 2 / np.sqrt(2 * f[:, -1])
     rows.append([
-        name, median_range(f[:, -1], "{:.1e}"), median_range(s[:, -1, 0], "{:.2f}"), median_range(least, "{:.2f}") if name in ("BM", "UDU") else "",
-        median_range(s[:, -1, 0] / s[:, half, 0], "{:.2f}"), median_range(ul.effective_rank(s[:, -1]), "{:.3f}"),
+        name, median_range(f[:, -1], "{:.1e}"), median_range(s[:, -1, 0], "{:.2f}"),
+        median_range(least, "{:.2f}") if name in ("BM", "UDU") else "",
+        median_range(s[:, -1, 0] / s[:, half, 0], "{:.2f}"),
+        median_range(ul.effective_rank(s[:, -1]), "{:.3f}"),
     ])
-checks["X itself stays bounded with rank two, BM, UDU and three factors have rank one"] = bool(
+checks["X itself stays bounded with rank two, BM, UDU and three factors have "
+       "rank one"] = bool(
     (ul.effective_rank(series["X itself"][:, -1]) > 1.9).all()
-    and all((ul.effective_rank(series[name][:, -1]) < 1.01).all() for name in ("BM", "UDU", "three factors"))
+    and all((ul.effective_rank(series[name][:, -1]) < 1.01).all()
+            for name in ("BM", "UDU", "three factors"))
 )
-table(["", "f", "largest singular value", "least X₁₁ at this f", "growth over the second half", "effective rank"], rows)
+table(["", "f", "largest singular value", "least X₁₁ at this f",
+       "growth over the second half", "effective rank"], rows)
 
 # %% [markdown]
 # Burer–Monteiro grows as long as we look, and has rank one: the paper's observation holds. So do three factors, and
@@ -720,10 +811,13 @@ table(["", "f", "largest singular value", "least X₁₁ at this f", "growth ove
 rows = []
 for h in (0.04, 0.02, 0.01):
     fine = np.unique(np.geomspace(1, 30 / h, 80).round().astype(int))
-    sign = np.linalg.det(relatives.chain(open_ended, balanced(2), step_size=h, record_at=fine).product) < 0
+    sign = np.linalg.det(relatives.chain(open_ended, balanced(2), step_size=h,
+                                         record_at=fine).product) < 0
     first_time = np.where(sign.any(-1), h * fine[sign.argmax(-1)], np.inf)
     rows.append([f"η = {h:g}", median_range(first_time, "{:.1f}")])
-checks["UVᵀ changes the sign of its determinant at every step size tried"] = bool(sign.any(-1).all())
+checks["UVᵀ changes the sign of its determinant at every step size tried"] = bool(
+    sign.any(-1).all()
+)
 table(["descent on UVᵀ", "time ηt at which the determinant changes sign"], rows)
 
 # %% [markdown]
@@ -733,7 +827,9 @@ table(["descent on UVᵀ", "time ηt at which the determinant changes sign"], ro
 
 # %%
 s = series["BM"]
-unbounded = (s[:, -1, 0] > 1.2 * s[:, half, 0]) & (s[:, half, 0] > 1.2 * s[:, half // 2, 0])
+unbounded = (
+    (s[:, -1, 0] > 1.2 * s[:, half, 0]) & (s[:, half, 0] > 1.2 * s[:, half // 2, 0])
+)
 one = ul.effective_rank(s[:, -1]) < 1.01
 ledger.record("a-unbounded", unbounded & one, seeds=seeds)
 
@@ -749,14 +845,16 @@ ledger.record("a-unbounded", unbounded & one, seeds=seeds)
 side, many = 10, settings["labels"]
 labelled = planted_classification(d=side, rank=2, samples=60, seed=seeds)
 grid = np.unique(np.geomspace(1, many, 21).round().astype(int))
-first = [unit(np.random.default_rng(k), first_seed + len(seeds), side, side)[first_seed:] for k in range(3)]
+first = [unit(np.random.default_rng(k), first_seed + len(seeds), side,
+              side)[first_seed:] for k in range(3)]
 begin = {"init_scale": 0.1, "seed": seeds}
 runs = {
     "BM": legs(labelled, ul.BM(side), 0.5, grid, **begin),
     "UDU": legs(labelled, ul.UDU(side), 0.05, grid, **begin),
 }
 chained = {
-    "X itself": relatives.chain(labelled, [0.1 * first[0]], step_size=0.5, record_at=grid),
+    "X itself": relatives.chain(labelled, [0.1 * first[0]], step_size=0.5,
+                                record_at=grid),
     "three factors": relatives.chain(labelled, first, step_size=0.2, record_at=grid),
 }
 
@@ -772,7 +870,8 @@ def alignment(U, D):
     return np.sum(D * size**2 * cosine, -1) / np.sum(D * size**2, -1)
 
 
-spectra, directions, aligned, norms = {}, {}, {}, {}  # each with the grid first: (T, seeds, ...)
+# each with the grid first: (T, seeds, ...)
+spectra, directions, aligned, norms = {}, {}, {}, {}
 for name, factors in runs.items():
     points = [(f["U"], f.get("D", np.ones((len(seeds), side)))) for f in factors]
     spectra[name] = np.stack([ul.singular_values(*point) for point in points])
@@ -807,17 +906,23 @@ figures.show(
 
 # %%
 middle = len(grid) // 2
-cosine = {name: np.sum(X[middle] * X[-1], axis=(-2, -1)) for name, X in directions.items()}
+cosine = {name: np.sum(X[middle] * X[-1], axis=(-2, -1))
+          for name, X in directions.items()}
 rows = [
-    [name, median_range(s[-1, :, 0], "{:.1f}"), median_range(ul.effective_rank(s[-1]), "{:.2f}"), median_range(s[-1, :, 3] / s[-1, :, 0], "{:.1e}"),
-     *((median_range(v[name], "{:.3f}") if name in v else "") for v in (cosine, {n: a[-1] for n, a in aligned.items()}))]
+    [name, median_range(s[-1, :, 0], "{:.1f}"),
+     median_range(ul.effective_rank(s[-1]), "{:.2f}"),
+     median_range(s[-1, :, 3] / s[-1, :, 0], "{:.1e}"),
+     *((median_range(v[name], "{:.3f}") if name in v else "")
+       for v in (cosine, {n: a[-1] for n, a in aligned.items()}))]
     for name, s in spectra.items()
 ]
-checks["UDU: fourth singular value of the classifier below 1e-12 of the first; BM: above"] = bool(
+checks["UDU: fourth singular value of the classifier below 1e-12 of the first; BM: "
+       "above"] = bool(
     (spectra["UDU"][-1, :, 3] < 1e-12 * spectra["UDU"][-1, :, 0]).all()
     and (spectra["BM"][-1, :, 3] > 1e-12 * spectra["BM"][-1, :, 0]).all()
 )
-head = ["", "largest singular value", "effective rank", "fourth over first", "cosine over the second half", "alignment"]
+head = ["", "largest singular value", "effective rank", "fourth over first",
+        "cosine over the second half", "alignment"]
 table(head, rows)
 
 # %% [markdown]
@@ -831,10 +936,14 @@ table(head, rows)
 # $\|X\|_{S_{2/3}}/\alpha^2$, and the smaller the ball, the farther.
 
 # %%
-half_way = np.sum(directions["BM"][middle // 2] * directions["BM"][middle], axis=(-2, -1))
+half_way = np.sum(directions["BM"][middle // 2] * directions["BM"][middle],
+                  axis=(-2, -1))
 grows = norms["BM"][-1] > 1.05 * norms["BM"][middle]
 settles = (cosine["BM"] > half_way) & (aligned["BM"][-1] > 0.95)
-falls = ul.effective_rank(spectra["BM"][-1]) < 0.5 * ul.effective_rank(spectra["X itself"][-1])
+falls = (
+    ul.effective_rank(spectra["BM"][-1])
+    < 0.5 * ul.effective_rank(spectra["X itself"][-1])
+)
 ledger.record("a-align", grows & settles & falls, seeds=seeds)
 
 # %% [markdown]
@@ -850,7 +959,8 @@ ledger.record("a-align", grows & settles & falls, seeds=seeds)
 # %%
 problem, truth = planted(sharp)
 ones = [planted(sharp, [s])[0] for s in seeds]
-rectangular = ul.stack([ul.Completion(p.rows[0], p.cols[0], p.b[0], p.shape) for p in ones])
+rectangular = ul.stack([ul.Completion(p.rows[0], p.cols[0], p.b[0], p.shape)
+                        for p in ones])
 NO_BALL = 1e6
 variants = {  # radius, weight decay on U, speed of D
     "UDU": (1.0, 0.0, 1.0),
@@ -862,35 +972,52 @@ variants = {  # radius, weight decay on U, speed of D
     "UDU, radius 1.5": (1.5, 0.0, 1.0),
     "UDU, radius 3": (3.0, 0.0, 1.0),
 }
-radius, decay, speed = (np.array([v[i] for v in variants.values()])[:, None] * np.ones(len(seeds)) for i in range(3))
-compared = descend(problem, Relative(d, radius=radius, decay=decay, speed=speed), step_size=0.05,
-                   iterations=settings["runs"], init_scale=0.1, seed=seeds, record=("shrink",),
+radius, decay, speed = (np.array([v[i] for v in variants.values()])[:, None]
+                        * np.ones(len(seeds)) for i in range(3))
+compared = descend(problem, Relative(d, radius=radius, decay=decay, speed=speed),
+                   step_size=0.05,
+                   iterations=settings["runs"], init_scale=0.1, seed=seeds,
+                   record=("shrink",),
                    record_at=[settings["runs"] - 1])
 outcome = {}  # singular values, relative error, f, K
 for k, name in enumerate(variants):
     K = median_range(compared.log_shrink[k, :, -1], "{:.0f}")
     error = truth.relative_error(compared.product()[k])
     outcome[name] = compared.singular_values[k], error, compared.final_objective[k], K
-run = descend(problem, Relative(d, ball="spectral"), step_size=0.05, iterations=settings["runs"], init_scale=0.1,
+run = descend(problem, Relative(d, ball="spectral"), step_size=0.05,
+              iterations=settings["runs"], init_scale=0.1,
               seed=seeds, record=("shrink",), record_at=[settings["runs"] - 1])
 outcome["UDU, spectral ball"] = (
-    run.singular_values, truth.relative_error(run), run.final_objective, median_range(run.log_shrink[:, -1], "{:.0f}")
+    run.singular_values, truth.relative_error(run), run.final_objective,
+    median_range(run.log_shrink[:, -1], "{:.0f}")
 )
-first = [np.random.default_rng(k).standard_normal((first_seed + len(seeds), d, d))[first_seed:] / d for k in range(3)]
-for kind, name in (("none", "three matrices"), ("spectral", "three matrices, spectral normalisation"),
+first = [np.random.default_rng(k).standard_normal((first_seed + len(seeds), d,
+                                                   d))[first_seed:] / d
+         for k in range(3)]
+for kind, name in (("none", "three matrices"),
+                   ("spectral", "three matrices, spectral normalisation"),
                    ("frobenius", "three matrices, Frobenius balls outside")):
-    chain = relatives.chain(rectangular, first, step_size=0.1, record_at=[settings["runs"] // 2], ball=kind)
+    chain = relatives.chain(rectangular, first, step_size=0.1,
+                            record_at=[settings["runs"] // 2], ball=kind)
     X = chain.product[:, 0]
-    outcome[name] = np.linalg.svd(X, compute_uv=False), truth.relative_error(X), chain.objective[:, 0], ""
+    outcome[name] = (
+        np.linalg.svd(X, compute_uv=False), truth.relative_error(X),
+        chain.objective[:, 0], "",
+    )
 Xs, f = relatives.greedy(problem, rank, step_size=0.05, iterations=1_200)
 s = np.linalg.svd(Xs[:, -1], compute_uv=False)
-outcome["greedy learning, three stages"] = s, truth.relative_error(Xs[:, -1]), f[:, -1], ""
+outcome["greedy learning, three stages"] = (
+    s, truth.relative_error(Xs[:, -1]), f[:, -1], ""
+)
 
 rows = [
-    [name, median_range(s[:, rank] / s[:, 0], "{:.1e}"), median_range(ul.numerical_rank(s, rtol=1e-8), "{:.0f}"), median_range(error, "{:.1e}"), median_range(f, "{:.1e}"), K]
+    [name, median_range(s[:, rank] / s[:, 0], "{:.1e}"),
+     median_range(ul.numerical_rank(s, rtol=1e-8), "{:.0f}"),
+     median_range(error, "{:.1e}"), median_range(f, "{:.1e}"), K]
     for name, (s, error, f, K) in outcome.items()
 ]
-table(["", "fourth singular value over the first", "rank at 1e-8", "relative error", "f", "K"], rows)
+table(["", "fourth singular value over the first", "rank at 1e-8", "relative error",
+       "f", "K"], rows)
 
 # %%
 tails = {name: s[:, rank] / s[:, 0] for name, (s, *_) in outcome.items()}
@@ -939,7 +1066,7 @@ figures.show(
 # **Depth three with spectral normalisation?** It helps, and less. A spectral ball presses only while the *largest*
 # direction of $U$ grows; it shrinks all columns by a smaller $K$ (last column of the table).
 #
-# **Weight decay on U?** It is the same mechanism with a constant $\kappa$: it shrinks the tail for as long as one
+# **Weight decay on U?** It is the same mechanism with a constant $\mu$: it shrinks the tail for as long as one
 # descends, so longer runs have smaller tails. But it never stops pulling on the winners either, and leaves a misfit.
 # UDU's ball lets go when the data are fitted: Proposition 1.
 #
@@ -958,15 +1085,21 @@ pathways = {  # radius, speed of D, ξ
     "BM, ξ = 0.01": (NO_BALL, 0.0, 1e-2),
     "BM, ξ = 1e-6": (NO_BALL, 0.0, 1e-6),
 }
-radius, speed, xi = (np.array([v[i] for v in pathways.values()])[:, None] * np.ones(len(seeds)) for i in range(3))
-climbed = legs(stairs, Relative(d, radius=radius, speed=speed), 0.01, times, init_scale=xi, seed=seeds)
-X = np.stack([product(f["U"], f["D"]) for f in climbed])[..., None, :, :]  # (T, methods, seeds, 1, d, d)
-near = (np.linalg.norm(X - stages, axis=(-2, -1)) / np.linalg.norm(stages, axis=(-2, -1))).min(0)
-paths = dict(zip(pathways, np.moveaxis(near, -1, 1), strict=True))  # each (stages, seeds)
+radius, speed, xi = (np.array([v[i] for v in pathways.values()])[:, None]
+                     * np.ones(len(seeds)) for i in range(3))
+climbed = legs(stairs, Relative(d, radius=radius, speed=speed), 0.01, times,
+               init_scale=xi, seed=seeds)
+# (T, methods, seeds, 1, d, d)
+X = np.stack([product(f["U"], f["D"]) for f in climbed])[..., None, :, :]
+near = (np.linalg.norm(X - stages,
+                       axis=(-2, -1)) / np.linalg.norm(stages, axis=(-2, -1))).min(0)
+# each (stages, seeds)
+paths = dict(zip(pathways, np.moveaxis(near, -1, 1), strict=True))
 checks["BM from a tiny start is nearest to the greedy path"] = bool(
     np.median(paths["BM, ξ = 1e-6"][0]) < 0.5 * np.median(paths["UDU, ξ = 0.01"][0])
 )
-rows = [[name, median_range(near[0], "{:.3f}"), median_range(near[1], "{:.3f}")] for name, near in paths.items()]
+rows = [[name, median_range(near[0], "{:.3f}"), median_range(near[1], "{:.3f}")]
+        for name, near in paths.items()]
 table(["nearest distance to", "first stage", "second stage"], rows)
 
 # %% [markdown]
@@ -986,32 +1119,47 @@ widths = np.array([3, 5, 10, 20])
 Z = np.stack([np.random.default_rng(s).standard_normal((d, d)) for s in seeds])
 padded = np.stack([Z * (np.arange(d) < r) for r in widths])
 padded *= 0.1 / np.linalg.norm(padded, axis=(-2, -1), keepdims=True)
-wide = descend(problem, ul.UDU(d), step_size=0.05, iterations=settings["runs"], start={"U": padded, "D": np.ones(d)})
-found, error = ul.numerical_rank(wide.singular_values, rtol=1e-8), truth.relative_error(wide.product())
+wide = descend(problem, ul.UDU(d), step_size=0.05, iterations=settings["runs"],
+               start={"U": padded, "D": np.ones(d)})
+found, error = (
+    ul.numerical_rank(wide.singular_values, rtol=1e-8),
+    truth.relative_error(wide.product()),
+)
 checks["three columns or twenty: rank three"] = bool((found == rank).all())
-rows = [[r, median_range(found[k], "{:.0f}"), median_range(error[k], "{:.1e}")] for k, r in enumerate(widths)]
+rows = [[r, median_range(found[k], "{:.0f}"), median_range(error[k], "{:.1e}")]
+        for k, r in enumerate(widths)]
 table(["columns r", "rank at 1e-8", "relative error"], rows)
 
 # %% [markdown]
 # Then the rank of the truth, from 3 to 20, at $d = 30$. A fixed $\alpha = 1$ would make $K$ grow as the cube of the
 # rank and strangle the run. So we choose the radius by the formula of part 3, $\alpha =
-# \big(\|X_\natural\|_{S_{2/3}}^2/K\big)^{1/6}$ with $K = 80$.
+# \big(\|X_\natural\|_{S_{2/3}}^2/K\big)^{1/6}$ with $K = 80$. This is the radius rule of notebook 02 in other words:
+# there $K = \kappa^2$ for a start at zero, and $\kappa = 8.5$ is $K = 72$. The two differ in how the columns are taken
+# to share the ball, in proportion to $\sigma_j^{2/3}$ here and to $\sigma_j$ there; of equal singular values they are
+# the same.
 
 # %%
 rows, right = [], []
 for k, count in ((3, 500), (8, 700), (20, 880)):
     spectrum = np.linspace(1.5, 1.0, k)
-    higher, higher_truth = ul.planted_completion(d=30, rank=k, observed=count, spectrum=spectrum, seed=seeds)
+    higher, higher_truth = ul.planted_completion(d=30, rank=k, observed=count,
+                                                 spectrum=spectrum, seed=seeds)
     total = np.sum(spectrum ** (2 / 3)) ** 3
     alpha = (total / 80) ** (1 / 6)
-    step_size = 0.3 * alpha**2 / (spectrum[0] * np.sqrt(total / k))  # inverse to the curvature, λσ
-    run = descend(higher, ul.UDU(30, radius=alpha), step_size=step_size, iterations=settings["runs"], d_init=alpha,
-                  init_scale=alpha, seed=seeds, record=("shrink",), record_at=[settings["runs"] - 1])
+    # inverse to the curvature, λσ
+    step_size = 0.3 * alpha**2 / (spectrum[0] * np.sqrt(total / k))
+    run = descend(higher, ul.UDU(30, radius=alpha), step_size=step_size,
+                  iterations=settings["runs"], d_init=alpha,
+                  init_scale=alpha, seed=seeds, record=("shrink",),
+                  record_at=[settings["runs"] - 1])
     found = ul.numerical_rank(run.singular_values, rtol=1e-8)
     right.append(found == k)
-    rows.append([k, f"{alpha:.2f}", median_range(run.log_shrink[:, -1], "{:.0f}"), median_range(found, "{:.0f}"),
+    rows.append([k, f"{alpha:.2f}", median_range(run.log_shrink[:, -1], "{:.0f}"),
+                 median_range(found, "{:.0f}"),
                  median_range(higher_truth.relative_error(run), "{:.1e}")])
-checks["with the radius for K = 80, truths of rank 3 to 20 end at their rank"] = bool(np.all(right))
+checks["with the radius for K = 80, truths of rank 3 to 20 end at their rank"] = bool(
+    np.all(right)
+)
 table(["rank of the truth", "α", "K", "rank found at 1e-8", "relative error"], rows)
 
 # %% [markdown]
@@ -1030,7 +1178,8 @@ ledger.table()
 # And what the prose above rests on, apart from the ledger:
 
 # %% tags=["nbval-check-output"]
-table(["check", "holds"], [[name, "yes" if holds else "**no**"] for name, holds in checks.items()])
+table(["check", "holds"],
+      [[name, "yes" if holds else "**no**"] for name, holds in checks.items()])
 
 # %% [markdown]
 # **Summary.** Lemma 1 and Proposition 1 hold, and they do not explain the bias: UDU can stop at the same $X$ as

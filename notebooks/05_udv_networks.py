@@ -46,7 +46,7 @@ if importlib.util.find_spec("udulib") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: all splits and pictures, about an hour
+size = "ci"  # ci: seconds · book: minutes · paper: as published
 device = "auto"  # auto, cpu, cuda
 first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
@@ -54,7 +54,7 @@ first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 import udulib as ul
 from companion import Ledger, figures
@@ -118,6 +118,7 @@ decays = {  # so far that the loss rises again at both ends; AdamW's is multipli
 }
 decay_rates = np.array(settings["decay_rates"])
 radii = np.array([0.5, 1.0, 2.0, 3.0, 5.0])  # the paper has 1 only
+tuned_radii = np.array([0.5, 0.6, 0.7, 0.85, 1.0, 1.4, 2.0, 3.0])  # as many as decays
 head_radii = np.array([1.0, 2.0, 3.0, 5.0])
 head_rates = np.array([0.01, 0.03, 0.1])  # SGD with momentum, with which the paper's Table 1 has UDV best on MNIST
 
@@ -135,7 +136,8 @@ def rank(runs):
 
 
 def chosen(runs):
-    """The runs at the setting that is best on validation, and the setting's place in the grid."""
+    """The runs at the setting that is best on validation, and the setting's place in
+    the grid."""
     place = best(runs)
     return runs[place], place
 
@@ -159,7 +161,8 @@ splits = np.arange(first_seed * of_block, (first_seed + blocks) * of_block)
 as_published = tasks.hpart(splits, parts=(0.8, 0.2, 0.0))
 common = dict(hidden=hidden, epochs=epochs, tail=tail, batch=batch, device=device)
 table_one = {
-    net: train(as_published, net, learning_rate=published_rate, **common) for net in ("UDV", "UV", "UV-ReLU")
+    net: train(as_published, net, learning_rate=published_rate, **common)
+    for net in ("UDV", "UV", "UV-ReLU")
 }
 spectra = {net: runs.spectrum() for net, runs in table_one.items()}
 
@@ -187,7 +190,8 @@ ledger.record("a-net-spectra-hpart", spectra["UDV"][:, 8], seeds=splits)
 ledger.record("a-net-spectra-hpart-first", spectra["UDV"][:, 0], seeds=splits)
 
 # %%
-ledger.record("a-net-spectra-hpart-uv", spectra["UV"][:, -1] / spectra["UV"][:, 0], seeds=splits)
+ledger.record("a-net-spectra-hpart-uv", spectra["UV"][:, -1] / spectra["UV"][:, 0],
+              seeds=splits)
 
 # %% [markdown]
 # The figure is the paper's, down to the numbers at index 0 and 8. As an effective rank (the exponential of the entropy
@@ -205,16 +209,19 @@ ledger.record("c-net-rank-uv", rank(table_one["UV"]), seeds=splits)
 # The paper gives one number for each network, a mean over 1000 seeds. We take blocks of splits, and the mean of each.
 
 # %%
-in_blocks = {net: runs.validation.reshape(blocks, of_block).mean(-1) for net, runs in table_one.items()}
+in_blocks = {net: runs.validation.reshape(blocks, of_block).mean(-1)
+             for net, runs in table_one.items()}
 block_seeds = first_seed + np.arange(blocks)
 stated = {"UDV": 1.304e-3, "UV": 1.333e-3, "UV-ReLU": 1.167e-3}
 rows = [
-    [net, f"{1e3 * stated[net]:.3f}", mean_error(runs.validation, times=1e3), f"{1e3 * np.median(runs.validation):.3f}",
+    [net, f"{1e3 * stated[net]:.3f}", mean_error(runs.validation, times=1e3),
+     f"{1e3 * np.median(runs.validation):.3f}",
      f"{1e3 * runs.validation.min():.3f} to {1e3 * runs.validation.max():.3f}",
      f"{np.mean(runs.validation < stated[net]):.0%}"]
     for net, runs in table_one.items()
 ]
-table(["validation loss, 10⁻³", "paper", "mean over splits", "median", "range", "splits below the paper's"], rows)
+table(["validation loss, 10⁻³", "paper", "mean over splits", "median", "range",
+       "splits below the paper's"], rows)
 
 # %%
 ledger.record("a-table1-hpart", in_blocks["UDV"], seeds=block_seeds)
@@ -232,18 +239,24 @@ ledger.record("a-table1-hpart-relu", in_blocks["UV-ReLU"], seeds=block_seeds)
 # %%
 x, y = as_published.part("validation")
 runs = table_one["UV"]
-error = (np.einsum("knd,kdh,koh->kn", x, runs.U, runs.V) - y) ** 2  # (splits, validation rows)
+# (splits, validation rows)
+error = (np.einsum("knd,kdh,koh->kn", x, runs.U, runs.V) - y) ** 2
 total = np.bincount(as_published.validation.ravel(), error.ravel(), len(as_published.y))
 worst = np.argsort(-total)[:2]
 with_worst = np.isin(as_published.validation, worst).any(-1)
 share = total[worst].sum() / total.sum()
 rows = [
-    ["both of the two worst rows in training", mean_error(runs.validation[~with_worst], times=1e3)],
-    ["at least one of them in validation", mean_error(runs.validation[with_worst], times=1e3)],
+    ["both of the two worst rows in training",
+     mean_error(runs.validation[~with_worst], times=1e3)],
+    ["at least one of them in validation",
+     mean_error(runs.validation[with_worst], times=1e3)],
 ]
-checks["two of 1,460 houses make over a tenth of UV's validation loss"] = bool(share > 0.1)
+checks["two of 1,460 houses make over a tenth of UV's validation loss"] = bool(
+    share > 0.1
+)
 display(table(["UV, 10⁻³", "validation loss"], rows))
-Markdown(f"The two rows with the largest total error, Id {worst[0] + 1} and {worst[1] + 1}, make {share:.0%} of the loss.")
+Markdown(f"The two rows with the largest total error, Id {worst[0] + 1} and "
+         f"{worst[1] + 1}, make {share:.0%} of the loss.")
 
 # %% [markdown]
 # A good part of the loss of 1,460 rows comes from two. De Cock, who published the table, advises to leave out the few
@@ -262,11 +275,14 @@ honest, leaky = (tasks.hpart(seeds, leak=leak) for leak in (False, True))
 rows, gaps = [], {}
 for net in ("UDV", "UV"):
     dollars = [
-        np.sqrt(train(task, net, learning_rate=published_rate, **common).test) * task.unit for task in (leaky, honest)
+        np.sqrt(train(task, net, learning_rate=published_rate, **common).test)
+        * task.unit for task in (leaky, honest)
     ]
     gaps[net] = dollars[1] / dollars[0] - 1
-    rows.append([net, *(mean_error(d, "{:,.0f}") for d in dollars), mean_error(gaps[net], "{:.1%}")])
-table(["test error (RMSE), dollars", "the paper's scaling", "without the leak", "difference, paired"], rows)
+    rows.append([net, *(mean_error(d, "{:,.0f}") for d in dollars),
+                 mean_error(gaps[net], "{:.1%}")])
+table(["test error (RMSE), dollars", "the paper's scaling", "without the leak",
+       "difference, paired"], rows)
 
 # %% [markdown]
 # The leak makes little difference next to the spread over splits. We keep the paper's scaling, to compare with its numbers.
@@ -281,11 +297,13 @@ table(["test error (RMSE), dollars", "the paper's scaling", "without the leak", 
 
 # %%
 grid = {
-    (net, optimizer): train(leaky, net, optimizer=optimizer, learning_rate=rates[optimizer], **common)
+    (net, optimizer): train(leaky, net, optimizer=optimizer,
+                            learning_rate=rates[optimizer], **common)
     for net in ("UV", "UDV", "UV-ReLU", "UDV-ReLU")
     for optimizer in (settings["relu_optimizers"] if "ReLU" in net else rates)
 }
-on_decades = {optimizer: np.flatnonzero(np.isclose(np.log10(r) % 1, 0) | np.isclose(np.log10(r) % 1, 1))
+on_decades = {optimizer: np.flatnonzero(np.isclose(np.log10(r) % 1,
+                                                   0) | np.isclose(np.log10(r) % 1, 1))
               for optimizer, r in rates.items()}
 tuned, tuned_decades, rows = {}, {}, []
 for (net, optimizer), runs in grid.items():
@@ -295,24 +313,29 @@ for (net, optimizer), runs in grid.items():
     if net != "UV" and net != "UV-ReLU":
         other = net.replace("UDV", "UV")
         ratio, ratio_decades = (
-            pick[net, optimizer].test / pick[other, optimizer].test for pick in (tuned, tuned_decades)
+            pick[net, optimizer].test / pick[other, optimizer].test
+            for pick in (tuned, tuned_decades)
         )
     rows.append([
         net, optimizer, f"{rates[optimizer][place]:g}", f"{rates[optimizer][decade]:g}",
-        mean_error(tuned[net, optimizer].validation, times=1e3), mean_error(tuned[net, optimizer].test, times=1e3),
+        mean_error(tuned[net, optimizer].validation, times=1e3),
+        mean_error(tuned[net, optimizer].test, times=1e3),
         median_range(rank(tuned[net, optimizer]), "{:.1f}"),
         *([mean_error(ratio), mean_error(ratio_decades)] if "UDV" in net else ["", ""]),
     ])
-table(["", "optimiser", "best rate", "best decade", "validation, 10⁻³", "test, 10⁻³", "effective rank",
+table(["", "optimiser", "best rate", "best decade", "validation, 10⁻³", "test, 10⁻³",
+       "effective rank",
        "test, over UV's, paired", "on decades"], rows)
 
 # %%
 def overall(net, pick=tuned):
     """The runs of a net with the optimiser that is best on validation."""
-    return min((runs for (name, _), runs in pick.items() if name == net), key=lambda runs: runs.validation.mean())
+    return min((runs for (name, _), runs in pick.items() if name == net),
+               key=lambda runs: runs.validation.mean())
 
 
-udv, uv, uv_relu, udv_relu = (overall(net) for net in ("UDV", "UV", "UV-ReLU", "UDV-ReLU"))
+udv, uv, uv_relu, udv_relu = (overall(net) for net in ("UDV", "UV", "UV-ReLU",
+                                                       "UDV-ReLU"))
 ledger.record("a-net-competitive", udv.test / uv.test, seeds=seeds)
 
 # %%
@@ -322,8 +345,10 @@ ledger.record("a-net-competitive-relu", udv.test / uv_relu.test, seeds=seeds)
 checks["tuned on half decades, UDV's mean test loss is within 5 % of UV's"] = bool(
     abs(udv.test.mean() / uv.test.mean() - 1) < 0.05
 )
-ratios = [np.mean(overall("UDV", pick).test / overall("UV", pick).test) for pick in (tuned, tuned_decades)]
-Markdown(f"Mean ratio of test losses UDV/UV, best optimiser of each: {ratios[0]:.3f} on half decades, {ratios[1]:.3f} on "
+ratios = [np.mean(overall("UDV", pick).test / overall("UV", pick).test)
+          for pick in (tuned, tuned_decades)]
+Markdown(f"Mean ratio of test losses UDV/UV, best optimiser of each: {ratios[0]:.3f} "
+         f"on half decades, {ratios[1]:.3f} on "
          "decades.")
 
 # %% [markdown]
@@ -359,8 +384,10 @@ ledger.record("a-net-spectra-optimisers", (decay_by < 0.1).all(0), seeds=seeds)
 
 # %%
 dead = {o: np.mean(tuned["UDV", o].D == 0, axis=-1) for o in rates}
-table(["", "σ₈/σ₀ of UDV over that of UV", "share of neurons with D = 0", "largest D", "largest D at the start"],
-      [[o, median_range(decay_by[k], "{:.0e}"), median_range(dead[o]), median_range(tuned["UDV", o].D.max(-1)), f"{hidden**-0.5:.2f}"]
+table(["", "σ₈/σ₀ of UDV over that of UV", "share of neurons with D = 0", "largest D",
+       "largest D at the start"],
+      [[o, median_range(decay_by[k], "{:.0e}"), median_range(dead[o]),
+        median_range(tuned["UDV", o].D.max(-1)), f"{hidden**-0.5:.2f}"]
        for k, o in enumerate(rates)])
 
 # %% [markdown]
@@ -379,27 +406,36 @@ table(["", "σ₈/σ₀ of UDV over that of UV", "share of neurons with D = 0", 
 # %%
 at_published = dict(learning_rate=published_rate, **common)
 ablations = {net: train(leaky, net, **at_published)
-             for net in ("UV", "UDV", "UDV-s", "UDV-v1", "UDV-v2", "three factors", "three layers", "UV-ReLU", "UDV-ReLU")}
+             for net in ("UV", "UDV", "UDV-s", "UDV-v1", "UDV-v2", "three factors",
+                         "three layers", "UV-ReLU", "UDV-ReLU")}
 ablations |= {"UDV, D starts at 1": train(leaky, "UDV", d_init=1.0, **at_published)}
 by_radius = train(leaky, "UDV", radius=radii, **at_published)
 ablations |= {f"UDV, R = {R:g}": by_radius[k] for k, R in enumerate(radii) if R != 1}
 ranks = {name: rank(runs) for name, runs in ablations.items()}
-table(["Adam, 10⁻³", "effective rank", "σ₈/σ₀", "validation, 10⁻³", "test, over UV's, paired"],
-      [[name, median_range(ranks[name], "{:.2f}"), median_range(runs.spectrum()[:, 8] / runs.spectrum()[:, 0], "{:.0e}"),
-        mean_error(runs.validation, times=1e3), mean_error(runs.test / ablations["UV"].test)] for name, runs in ablations.items()])
+table(["Adam, 10⁻³", "effective rank", "σ₈/σ₀", "validation, 10⁻³",
+       "test, over UV's, paired"],
+      [[name, median_range(ranks[name], "{:.2f}"),
+        median_range(runs.spectrum()[:, 8] / runs.spectrum()[:, 0], "{:.0e}"),
+        mean_error(runs.validation, times=1e3),
+        mean_error(runs.test / ablations["UV"].test)]
+       for name, runs in ablations.items()])
 
 # %%
 variants = ("UDV", "UDV-s", "UDV-v1", "UDV-v2")
-ledger.record("a-net-variants", np.max([ranks[v] / ranks["UV"] for v in variants], axis=0), seeds=seeds)
+ledger.record("a-net-variants",
+              np.max([ranks[v] / ranks["UV"] for v in variants], axis=0), seeds=seeds)
 
 # %%
-ledger.record("a-net-variants-most", ranks["UDV"] / np.min([ranks[v] for v in variants[1:]], axis=0), seeds=seeds)
+ledger.record("a-net-variants-most",
+              ranks["UDV"] / np.min([ranks[v] for v in variants[1:]], axis=0),
+              seeds=seeds)
 
 # %%
 ledger.record("a-net-udv-relu", ranks["UDV-ReLU"] / ranks["UV-ReLU"], seeds=seeds)
 
 # %%
-deep = np.min([ranks[v] / ranks["UV"] for v in ("three factors", "three layers")], axis=0)
+deep = np.min([ranks[v] / ranks["UV"] for v in ("three factors", "three layers")],
+              axis=0)
 ledger.record("a-net-depth", deep, seeds=seeds)
 
 # %% [markdown]
@@ -420,7 +456,8 @@ ledger.record("a-net-depth", deep, seeds=seeds)
 
 # %%
 decayed = {
-    (net, optimizer): train(leaky, net, optimizer=optimizer, learning_rate=decay_rates[:, None],
+    (net, optimizer): train(leaky, net, optimizer=optimizer,
+                            learning_rate=decay_rates[:, None],
                             weight_decay=decays[optimizer], **common)
     for net in ("UV", "three factors", "three layers")
     for optimizer in decays
@@ -429,24 +466,29 @@ udv_adam = tuned["UDV", "adam"]
 
 
 def lowest_rank(runs, allowed):
-    """The setting of the lowest mean effective rank among those ``allowed``, an array of the grid's shape."""
+    """The setting of the lowest mean effective rank among those ``allowed``, an array
+    of the grid's shape."""
     ranks = np.where(allowed, rank(runs).mean(-1), np.inf)
     return runs[tuple(int(i) for i in np.unravel_index(np.argmin(ranks), ranks.shape))]
 
 
 def within(runs, share):
-    """Which settings have a mean validation loss of at most ``1 + share`` times the best one's."""
+    """Which settings have a mean validation loss of at most ``1 + share`` times the
+    best one's."""
     loss = runs.validation.mean(-1)
     return loss <= (1 + share) * loss.min()
 
 
 names = {"adamw": "decoupled", "adam": "coupled"}
-rows = [["UDV, best rate, no weight decay", mean_error(udv_adam.validation, times=1e3), median_range(rank(udv_adam)),
+rows = [["UDV, best rate, no weight decay", mean_error(udv_adam.validation, times=1e3),
+         median_range(rank(udv_adam)),
          mean_error(udv_adam.test, times=1e3)]]
 for (net, optimizer), runs in decayed.items():
-    for said, share in (("best loss", 0.0), ("lowest rank at a loss up to 5 % above", 0.05)):
+    for said, share in (("best loss", 0.0),
+                        ("lowest rank at a loss up to 5 % above", 0.05)):
         pick = lowest_rank(runs, within(runs, share))
-        rows.append([f"{net}, {names[optimizer]}, {said}", mean_error(pick.validation, times=1e3), median_range(rank(pick)),
+        rows.append([f"{net}, {names[optimizer]}, {said}",
+                     mean_error(pick.validation, times=1e3), median_range(rank(pick)),
                      mean_error(pick.test, times=1e3)])
 table(["", "validation, 10⁻³", "effective rank", "test, 10⁻³"], rows)
 
@@ -476,24 +518,64 @@ ledger.record("a-net-weight-decay", rank(smallest) / rank(udv_adam), seeds=seeds
 
 # %%
 runs = decayed["UV", "adamw"]
-limit = 1.05 * udv_adam.validation.mean()  # what counts as equal, here as elsewhere in the ledger
-equal = lowest_rank(runs, runs.validation.mean(-1) <= max(limit, runs.validation.mean(-1).min()))
+# what counts as equal, here as elsewhere in the ledger
+limit = 1.05 * udv_adam.validation.mean()
+equal = lowest_rank(runs,
+                    runs.validation.mean(-1) <= max(limit,
+                                                    runs.validation.mean(-1).min()))
 ledger.record("c-rivals-weight-decay", rank(udv_adam) / rank(equal), seeds=seeds)
 
 # %%
-checks["some weight decay has both a lower mean loss and a lower mean rank than UDV with Adam"] = any(
-    bool(((runs.validation.mean(-1) < udv_adam.validation.mean()) & (rank(runs).mean(-1) < rank(udv_adam).mean())).any())
+checks["some weight decay has both a lower mean loss and a lower mean rank than UDV "
+       "with Adam"] = any(
+    bool(((runs.validation.mean(-1)
+           < udv_adam.validation.mean()) & (rank(runs).mean(-1)
+                                            < rank(udv_adam).mean())).any())
     for runs in decayed.values()
 )
-checks["every kind and depth of weight decay has a mean rank below 2 at a mean loss within 5 % of UDV's"] = all(
-    bool((rank(runs).mean(-1)[runs.validation.mean(-1) <= limit] < 2).any()) for runs in decayed.values()
+checks["every kind and depth of weight decay has a mean rank below 2 at a mean loss "
+       "within 5 % of UDV's"] = all(
+    bool((rank(runs).mean(-1)[runs.validation.mean(-1) <= limit] < 2).any())
+           for runs in decayed.values()
 )
 table(["validation loss at most", "UV, decoupled: lowest effective rank", "UDV's"],
-      [[f"{1 + share:.2f} times UDV's", median_range(rank(lowest_rank(runs, allowed))) if allowed.any() else "none",
+      [[f"{1 + share:.2f} times UDV's", median_range(rank(lowest_rank(runs, allowed)))
+        if allowed.any() else "none",
         median_range(rank(udv_adam))]
        for share in (0.0, 0.01, 0.02, 0.05, 0.1)
        for runs in [decayed["UV", "adamw"]]
-       for allowed in [runs.validation.mean(-1) <= (1 + share) * udv_adam.validation.mean()]])
+       for allowed in [runs.validation.mean(-1) <= (1 + share)
+                       * udv_adam.validation.mean()]])
+
+# %% [markdown]
+# So far UDV had one radius and weight decay eight strengths. With equal budgets, UDV's radius is chosen as the strength
+# is: eight radii at each of the same rates, and of all of them the setting of the lowest rank whose loss is at most five
+# per cent above the best that either method found.
+
+# %%
+udv_by_radius = train(leaky, "UDV", learning_rate=decay_rates[:, None],
+                      radius=tuned_radii, **common)
+equal_budget = {"UDV, radius tuned": udv_by_radius,
+                "UV, decoupled": decayed["UV", "adamw"],
+                "three factors, decoupled": decayed["three factors", "adamw"]}
+least = min(runs.validation.mean(-1).min() for runs in equal_budget.values())
+lowest = {
+    name: lowest_rank(runs,
+                      runs.validation.mean(-1) <= max(1.05 * least,
+                                                      runs.validation.mean(-1).min()))
+    for name, runs in equal_budget.items()
+}
+settings_each = udv_by_radius.validation[..., 0].size
+table([f"{settings_each} settings each", "validation, 10⁻³", "effective rank",
+       "test, 10⁻³"],
+      [[name, mean_error(runs.validation, times=1e3), median_range(rank(runs)),
+        mean_error(runs.test, times=1e3)]
+       for name, runs in lowest.items()])
+
+# %%
+if size != "paper":  # the published run of that size is older than this comparison
+    lower = rank(lowest["UDV, radius tuned"]) / rank(lowest["UV, decoupled"])
+    display(ledger.record("c-rivals-weight-decay-budget", lower, seeds=seeds))
 
 # %% [markdown]
 # **Weight decay does reproduce it.** It has to be strong: AdamW's default is 0.01, and here hundreds of times as much
@@ -513,15 +595,21 @@ table(["validation loss at most", "UV, decoupled: lowest effective rank", "UDV's
 
 # %%
 trips = tasks.taxi(seeds, trips=settings["trips"])
-taxi_common = dict(hidden=taxi_hidden, epochs=taxi_epochs, tail=taxi_tail, batch=batch, device=device)
-taxi = {net: chosen(train(trips, net, learning_rate=rates["adam"], **taxi_common)) for net in ("UDV", "UV", "UV-ReLU")}
-table(["Adam", "best rate", "validation, 10⁻³", "test, 10⁻³", "RMSE, seconds", "effective rank", "last over first"],
-      [[net, f"{rates['adam'][place[0]]:g}", mean_error(runs.validation, times=1e3), mean_error(runs.test, times=1e3),
+taxi_common = dict(hidden=taxi_hidden, epochs=taxi_epochs, tail=taxi_tail, batch=batch,
+                   device=device)
+taxi = {net: chosen(train(trips, net, learning_rate=rates["adam"], **taxi_common))
+        for net in ("UDV", "UV", "UV-ReLU")}
+table(["Adam", "best rate", "validation, 10⁻³", "test, 10⁻³", "RMSE, seconds",
+       "effective rank", "last over first"],
+      [[net, f"{rates['adam'][place[0]]:g}", mean_error(runs.validation, times=1e3),
+        mean_error(runs.test, times=1e3),
         mean_error(np.sqrt(runs.test) * trips.unit, "{:.0f}"), median_range(rank(runs)),
-        median_range(runs.spectrum()[:, -1] / runs.spectrum()[:, 0], "{:.0e}")] for net, (runs, place) in taxi.items()])
+        median_range(runs.spectrum()[:, -1] / runs.spectrum()[:, 0], "{:.0e}")]
+       for net, (runs, place) in taxi.items()])
 
 # %%
-last = {net: runs.spectrum()[:, -1] / runs.spectrum()[:, 0] for net, (runs, _) in taxi.items()}
+last = {net: runs.spectrum()[:, -1] / runs.spectrum()[:, 0]
+        for net, (runs, _) in taxi.items()}
 ledger.record("a-net-spectra-taxi-substitute", last["UDV"] / last["UV"], seeds=seeds)
 
 # %%
@@ -546,16 +634,19 @@ ledger.record("a-table1-taxi-substitute", losses.max(0) / losses.min(0), seeds=s
 
 # %%
 def head_task(name):
-    return tasks.heads(name, head_seeds, **tasks.HEADS[size], components=settings["components"])
+    return tasks.heads(name, head_seeds, **tasks.HEADS[size],
+                       components=settings["components"])
 
 
 def heads(task, width):
     """UV, UDV over radii, and both with ReLU, all rates."""
-    common = dict(hidden=width, optimizer="momentum", epochs=settings["head_epochs"], batch=settings["head_batch"],
+    common = dict(hidden=width, optimizer="momentum", epochs=settings["head_epochs"],
+                  batch=settings["head_batch"],
                   tail=3, device=device)
     return {
         "UV": train(task, "UV", learning_rate=head_rates, **common),
-        "UDV": train(task, "UDV", learning_rate=head_rates[:, None], radius=head_radii, **common),
+        "UDV": train(task, "UDV", learning_rate=head_rates[:, None], radius=head_radii,
+                     **common),
         "UV-ReLU": train(task, "UV-ReLU", learning_rate=head_rates, **common),
     }  # each: rates, then radii, then seeds
 
@@ -572,21 +663,27 @@ rows = []
 for (name, width), nets in trained.items():
     for net, runs in nets.items():
         for R in head_radii if net == "UDV" else [None]:
-            some = runs if R is None else runs[:, int(np.flatnonzero(head_radii == R)[0])]
+            at = slice(None) if R is None else int(np.flatnonzero(head_radii == R)[0])
+            some = runs[:, at]
             pick, (place,) = chosen(some)
             s = pick.spectrum()
-            alive = pick.contributions() > 1e-2 * pick.contributions().max(-1, keepdims=True)
+            parts = pick.contributions()
+            alive = parts > 1e-2 * parts.max(-1, keepdims=True)
             rows.append([
-                name, width, net if R is None else f"UDV, R = {R:g}", f"{head_rates[place]:g}",
-                mean_error(pick.validation_accuracy, "{:.1f}", 100), mean_error(pick.test_accuracy, "{:.1f}", 100),
-                median_range(ul.effective_rank(s), "{:.1f}"), median_range(ul.numerical_rank(s, rtol=1e-3), "{:.0f}"),
+                name, width, net if R is None else f"UDV, R = {R:g}",
+                f"{head_rates[place]:g}",
+                mean_error(pick.validation_accuracy, "{:.1f}", 100),
+                mean_error(pick.test_accuracy, "{:.1f}", 100),
+                median_range(ul.effective_rank(s), "{:.1f}"),
+                median_range(ul.numerical_rank(s, rtol=1e-3), "{:.0f}"),
                 median_range(alive.sum(-1), "{:.0f}"),
             ])
-table(["", "width", "", "rate", "validation, %", "test, %", "effective rank", "σ above 10⁻³ σ₀", "neurons above 1 %"], rows)
+table(["", "width", "", "rate", "validation, %", "test, %", "effective rank",
+       "σ above 10⁻³ σ₀", "neurons above 1 %"], rows)
 
 # %% [markdown]
 # With radius 1 the head stays at three or four neurons and loses many points. Radius 2 keeps about as many neurons as
-# there are classes and loses up to five points; radius 3 keeps a few more and loses one or two at most. Validation
+# there are classes and loses a few points; radius 3 keeps a few more neurons and loses one or two points at most. Validation
 # accuracy alone picks the largest radius here or the one below, and with it less of a low rank. So **the radius is a
 # setting that has to be chosen**, and it trades rank for accuracy.
 
@@ -614,10 +711,12 @@ figures.show(
 
 # %%
 s = best_heads["mnist", narrow]["UDV"].spectrum()
-ledger.record("a-net-spectra-mnist-substitute", ul.numerical_rank(s, rtol=1e-3), seeds=head_seeds)
+ledger.record("a-net-spectra-mnist-substitute", ul.numerical_rank(s, rtol=1e-3),
+              seeds=head_seeds)
 
 # %%
-s = chosen(trained["mnist", narrow]["UDV"][:, int(np.flatnonzero(head_radii == 2)[0])])[0].spectrum()
+at = int(np.flatnonzero(head_radii == 2)[0])
+s = chosen(trained["mnist", narrow]["UDV"][:, at])[0].spectrum()
 ledger.record("c-net-spectra-mnist", ul.numerical_rank(s, rtol=1e-3), seeds=head_seeds)
 
 # %% [markdown]
@@ -631,12 +730,17 @@ def behind(name, width):
     return 100 * (nets["UDV"].test_accuracy - nets["UV"].test_accuracy)
 
 
-if size != "ci":  # whose 1,000 test pictures are too few for a difference of half a point
-    display(ledger.record("a-table1-maxvit-substitute", behind("fashion-mnist", narrow), seeds=head_seeds))
-    display(ledger.record("a-table1-efficientnet-substitute", behind("mnist", narrow), seeds=head_seeds))
-    display(ledger.record("a-table1-regnet-substitute", behind("mnist", d), seeds=head_seeds))
+# whose 1,000 test pictures are too few for a difference of half a point
+if size != "ci":
+    display(ledger.record("a-table1-maxvit-substitute", behind("fashion-mnist", narrow),
+                          seeds=head_seeds))
+    display(ledger.record("a-table1-efficientnet-substitute", behind("mnist", narrow),
+                          seeds=head_seeds))
+    display(ledger.record("a-table1-regnet-substitute", behind("mnist", d),
+                          seeds=head_seeds))
 table(["test accuracy, UDV minus UV, points", "width", ""],
-      [[name, width, mean_error(behind(name, width), "{:.2f}")] for name, width in trained])
+      [[name, width, mean_error(behind(name, width), "{:.2f}")]
+       for name, width in trained])
 
 # %% [markdown]
 # ## Table 1, side by side
@@ -645,23 +749,27 @@ table(["test accuracy, UDV minus UV, points", "width", ""],
 
 # %%
 def percent(name, width):
-    return [mean_error(best_heads[name, width][net].test_accuracy, "{:.1f}", 100) for net in ("UDV", "UV", "UV-ReLU")]
+    return [mean_error(best_heads[name, width][net].test_accuracy, "{:.1f}", 100)
+            for net in ("UDV", "UV", "UV-ReLU")]
 
 
 rows = [
     ["HPART, 10⁻³", "paper", "1.304", "1.333", "1.167"],
-    ["HPART, 10⁻³", "ours, Adam 10⁻³, mean over splits", *(mean_error(table_one[n].validation, times=1e3) for n in stated)],
+    ["HPART, 10⁻³", "ours, Adam 10⁻³, mean over splits",
+     *(mean_error(table_one[n].validation, times=1e3) for n in stated)],
     ["NYCTTD, 10⁻⁶", "paper", "5.248", "5.251", "5.323"],
-    ["taxi trips of other years, 10⁻³", "ours, tuned", *(mean_error(runs.test, times=1e3) for runs, _ in taxi.values())],
+    ["taxi trips of other years, 10⁻³", "ours, tuned",
+     *(mean_error(runs.test, times=1e3) for runs, _ in taxi.values())],
     ["MNIST, %", "paper, MaxViT-T, all layers", "99.67", "99.69", "99.68"],
     ["MNIST, %", "paper, EfficientNet-B0, all layers", "99.63", "99.60", "99.68"],
     ["MNIST, %", "paper, RegNetX-32GF, all layers", "99.74", "99.66", "99.73"],
-    *([f"{name}, %", f"ours, frozen Lite0, width {width}", *percent(name, width)] for name, width in trained),
+    *([f"{name}, %", f"ours, frozen Lite0, width {width}", *percent(name, width)]
+      for name, width in trained),
 ]
 table(["", "", "UDV", "UV", "UV-ReLU"], rows)
 
 # %% [markdown]
-# ## Verdict
+# ## Summary
 #
 # - **The low rank is real**, and on HPART it has the paper's numbers. It comes from one ball around each of $U$ and $V$
 #   together with a small start of $D$; neither the clipping nor depth explains it. Balls for each neuron do not do it,
@@ -679,7 +787,8 @@ table(["", "", "UDV", "UV", "UV-ReLU"], rows)
 ledger.table()
 
 # %%
-table(["the prose rests on", "holds"], [[name, "yes" if holds else "no"] for name, holds in checks.items()])
+table(["the prose rests on", "holds"],
+      [[name, "yes" if holds else "no"] for name, holds in checks.items()])
 
 # %% [markdown]
 # ## Exercises

@@ -46,7 +46,7 @@ if importlib.util.find_spec("udulib") is None:
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
-size = "ci"  # ci: seconds, for checking · book: minutes, what the book shows · paper: all pictures, about an hour
+size = "ci"  # ci: seconds · book: minutes · paper: as published
 device = "auto"  # auto, cpu, cuda
 first_seed = 0  # problems, starts, splits and noise take the seeds from here on
 
@@ -119,12 +119,14 @@ settings
 
 # %%
 def pruned(task, runs, method, widths, part="test"):
-    """Loss and accuracy of trained blocks cut to each width, without retraining: (widths, ...)."""
+    """Loss and accuracy of trained blocks cut to each width, without retraining:
+    (widths, ...)."""
     net = "UDV-ReLU" if "ReLU" in runs.net else "UDV"
     kept = ranked(runs.U, runs.D, runs.V, method)
     x, y = task.part(part)
     found = [
-        evaluate(net, kept.U[..., :k], kept.D[..., :k], kept.V[..., :k], x, y, task.classes)[bool(task.classes)]
+        evaluate(net, kept.U[..., :k], kept.D[..., :k], kept.V[..., :k], x, y,
+                 task.classes)[bool(task.classes)]
         for k in widths
     ]
     return np.array(found, dtype=float)
@@ -170,30 +172,38 @@ def accuracy_is_fine(accuracy, full):
 
 # %%
 as_published = tasks.hpart(seeds, parts=(0.8, 0.2, 0.0))
-adaptive = {"hidden": house_width, "optimizer": "nadam", "learning_rate": 1e-3, "epochs": house_epochs}
+adaptive = {"hidden": house_width, "optimizer": "nadam", "learning_rate": 1e-3,
+            "epochs": house_epochs}
 house = {
     "UDV": train(as_published, "UDV", **adaptive),
     "UV": train(as_published, "UV", **adaptive),
-    "UV, weight decay 2": train(as_published, "UV", **adaptive | {"optimizer": "adamw"}, weight_decay=2.0),
+    "UV, weight decay 2": train(as_published, "UV", **adaptive | {"optimizer": "adamw"},
+                                weight_decay=2.0),
 }
 every = np.arange(house_width + 1)
 house_curves = {
-    name: {method: pruned(as_published, runs, method, every, "validation") for method in methods}
+    name: {method: pruned(as_published, runs, method, every, "validation")
+           for method in methods}
     for name, runs in house.items()
 }
 rows = []
 for name, runs in house.items():
     er = ul.effective_rank(runs.spectrum())
-    ks = [median_range(needed(house_curves[name][method], every, loss_is_fine), "{:.0f}") for method in methods]
-    rows.append([name, median_range(1e3 * runs.validation, "{:.2f}"), median_range(er, "{:.1f}"), *ks])
-checks["house prices: after NAdam more than a third of UDV's neurons are needed, with every seed"] = bool(
-    (needed(house_curves["UDV"]["neurons"], every, loss_is_fine) > house_width / 3).all()
+    ks = [median_range(needed(house_curves[name][method], every, loss_is_fine),
+                       "{:.0f}") for method in methods]
+    rows.append([name, median_range(1e3 * runs.validation, "{:.2f}"),
+                 median_range(er, "{:.1f}"), *ks])
+checks["house prices: after NAdam more than a third of UDV's neurons are needed, with "
+       "every seed"] = bool(
+    (needed(house_curves["UDV"]["neurons"], every, loss_is_fine) > house_width
+     / 3).all()
 )
-table(["median (range over seeds)", "loss × 10³", "effective rank of UD", *(f"k: {q}" for q in methods.values())], rows)
+table(["median (range over seeds)", "loss × 10³", "effective rank of UD",
+       *(f"k: {q}" for q in methods.values())], rows)
 
 # %% [markdown]
 # $k$ is the smallest width that costs at most 1 % of the loss, there and at every larger width. The paper's method
-# cuts UDV to one or two neurons (at most four), and UV hardly at all. But it does the same for UV with weight decay.
+# cuts UDV to a few neurons, and UV hardly at all. But it does the same for UV with weight decay.
 # And by the third way *every* one of them is cut to one, UV too, at no loss.
 #
 # The column of whole neurons is a surprise: after NAdam **most of UDV's whole neurons have to stay**, about as many as
@@ -223,7 +233,8 @@ figures.show(
 )
 
 # %%
-change = np.abs(house_curves["UDV"]["svd"][1:house_width] / house_curves["UDV"]["svd"][-1] - 1)
+change = np.abs(house_curves["UDV"]["svd"][1:house_width]
+                / house_curves["UDV"]["svd"][-1] - 1)
 ledger.record("a-prune-hpart", change.max(0), seeds=seeds)
 
 # %% [markdown]
@@ -235,24 +246,31 @@ radii_house, decays_house = (1.0, 2.0), (1.0, 2.0, 4.0)
 
 
 def tuned(task, net, name="", of=("",), **grid):
-    """The best learning rate for each setting of a knob, by validation; the knob comes first in the grid."""
+    """The best learning rate for each setting of a knob, by validation; the knob comes
+    first in the grid."""
     runs = train(task, net, **grid)
     each = [runs[i] for i in range(len(of))] if name else [runs]
-    return {f"{net}, {name} {value:g}" if name else net: one[best(one)] for value, one in zip(of, each, strict=True)}
+    return {f"{net}, {name} {value:g}" if name else net: one[best(one)]
+            for value, one in zip(of, each, strict=True)}
 
 
 def column(values):
     return np.array(values)[:, None]
 
 
-by_rate = {"hidden": house_width, "epochs": house_epochs, "learning_rate": np.array(settings["house_rates"])}
+by_rate = {"hidden": house_width, "epochs": house_epochs,
+           "learning_rate": np.array(settings["house_rates"])}
 houses = {
     **tuned(held_out, "UV", optimizer="nadam", **by_rate),
-    **tuned(held_out, "UV", "weight decay", decays_house, optimizer="adamw", weight_decay=column(decays_house), **by_rate),
-    **tuned(held_out, "UDV", "R =", radii_house, optimizer="nadam", radius=column(radii_house), **by_rate),
+    **tuned(held_out, "UV", "weight decay", decays_house, optimizer="adamw",
+            weight_decay=column(decays_house), **by_rate),
+    **tuned(held_out, "UDV", "R =", radii_house, optimizer="nadam",
+            radius=column(radii_house), **by_rate),
     **tuned(held_out, "UV-ReLU", optimizer="nadam", **by_rate),
-    **tuned(held_out, "UV-ReLU", "weight decay", (1.0,), optimizer="adamw", weight_decay=column((1.0,)), **by_rate),
-    **tuned(held_out, "UDV-ReLU", "R =", radii_house, optimizer="nadam", radius=column(radii_house), **by_rate),
+    **tuned(held_out, "UV-ReLU", "weight decay", (1.0,), optimizer="adamw",
+            weight_decay=column((1.0,)), **by_rate),
+    **tuned(held_out, "UDV-ReLU", "R =", radii_house, optimizer="nadam",
+            radius=column(radii_house), **by_rate),
 }
 house_needs = {
     name: {
@@ -262,16 +280,22 @@ house_needs = {
     for name, runs in houses.items()
 }
 rows = [
-    [name, median_range(1e3 * houses[name].test, "{:.2f}"), *(median_range(needs[q], "{:.0f}") if q in needs else "–" for q in methods)]
+    [name, median_range(1e3 * houses[name].test, "{:.2f}"),
+     *(median_range(needs[q], "{:.0f}") if q in needs else "–" for q in methods)]
     for name, needs in house_needs.items()
 ]
-checks["house prices: by the SVD of the product every linear network is cut to one neuron"] = bool(
-    all((needs["product"] == 1).all() for needs in house_needs.values() if "product" in needs)
+checks["house prices: by the SVD of the product every linear network is cut to one "
+       "neuron"] = bool(
+    all((needs["product"] == 1).all() for needs in house_needs.values()
+        if "product" in needs)
 )
-checks["house prices, ReLU: UDV at R = 1 needs fewer whole neurons than UV, with every seed"] = bool(
-    (house_needs["UDV-ReLU, R = 1"]["neurons"] < house_needs["UV-ReLU"]["neurons"]).all()
+checks["house prices, ReLU: UDV at R = 1 needs fewer whole neurons than UV, with every "
+       "seed"] = bool(
+    (house_needs["UDV-ReLU, R = 1"]["neurons"]
+     < house_needs["UV-ReLU"]["neurons"]).all()
 )
-table(["NAdam (AdamW with weight decay)", "test loss × 10³", *(f"k: {title}" for title in methods.values())], rows)
+table(["NAdam (AdamW with weight decay)", "test loss × 10³",
+       *(f"k: {title}" for title in methods.values())], rows)
 
 # %% [markdown]
 # In the median a larger radius fits better, and the paper's method cuts it less far: the radius trades one for the
@@ -288,17 +312,20 @@ table(["NAdam (AdamW with weight decay)", "test loss × 10³", *(f"k: {title}" f
 # %%
 small_widths = np.array([*settings["small"], house_width])
 small = {
-    net: np.array([train(as_published, net, **adaptive | {"hidden": int(h)}).validation for h in small_widths])
+    net: np.array([train(as_published, net, **adaptive | {"hidden": int(h)}).validation
+                   for h in small_widths])
     for net in ("UDV", "UV-ReLU")
 }  # (widths, seeds)
 
 
 def smallest(losses):
-    """The smallest width whose loss is within 10 % of that at 26 neurons, for each seed."""
+    """The smallest width whose loss is within 10 % of that at 26 neurons, for each
+    seed."""
     return small_widths[np.argmax(losses <= 1.1 * losses[-1], axis=0)]
 
 
-rows = [[h, *(median_range(1e3 * small[net][i], "{:.2f}") for net in small)] for i, h in enumerate(small_widths)]
+rows = [[h, *(median_range(1e3 * small[net][i], "{:.2f}") for net in small)]
+        for i, h in enumerate(small_widths)]
 table(["neurons", *(f"{net}: loss × 10³" for net in small)], rows)
 
 # %%
@@ -330,24 +357,30 @@ ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 # **Before you run the next cell:** how many neurons will UDV keep? And plain layers, by each of the three methods?
 
 # %%
-fashion = tasks.heads("fashion-mnist", head_seeds, components=settings["components"], **settings["pictures"])
-head = {"hidden": m, "optimizer": "momentum", "epochs": settings["epochs"], "batch": settings["batch"], "tail": 3}
+fashion = tasks.heads("fashion-mnist", head_seeds, components=settings["components"],
+                      **settings["pictures"])
+head = {"hidden": m, "optimizer": "momentum", "epochs": settings["epochs"],
+        "batch": settings["batch"], "tail": 3}
 by_rate = head | {"learning_rate": np.array(settings["rates"])}
 radii, decays = (1.0, 2.0, 3.0, 5.0), (0.01, 0.03, 0.1)
 linear = {
     **tuned(fashion, "UV", **by_rate),
-    **tuned(fashion, "UV", "weight decay", decays, weight_decay=column(decays), **by_rate),
+    **tuned(fashion, "UV", "weight decay", decays, weight_decay=column(decays),
+            **by_rate),
     **tuned(fashion, "UDV", "R =", radii, radius=column(radii), **by_rate),
 }
 widths = np.unique(np.r_[np.arange(1, 21), np.linspace(20, m, 15).round()]).astype(int)
 linear_curves = {
-    name: {q: pruned(fashion, runs, q, widths[widths <= (fashion.classes if q == "product" else m)]) for q in methods}
+    name: {q: pruned(fashion, runs, q,
+                     widths[widths <= (fashion.classes if q == "product" else m)])
+           for q in methods}
     for name, runs in linear.items()
 }
 
 
 def kept(curves, method):
-    """Neurons needed for an accuracy at most half a point below the full one, for each seed."""
+    """Neurons needed for an accuracy at most half a point below the full one, for each
+    seed."""
     return needed(curves[method], widths[: len(curves[method])], accuracy_is_fine)
 
 
@@ -363,11 +396,13 @@ rows = [
         median_range(100 * runs.test_accuracy, "{:.1f}"),
         median_range(ul.effective_rank(runs.spectrum()), "{:.1f}"),
         median_range(alive(runs), "{:.0f}"),
-        *(median_range(kept(linear_curves[name], method), "{:.0f}") for method in methods),
+        *(median_range(kept(linear_curves[name], method), "{:.0f}")
+          for method in methods),
     ]
     for name, runs in linear.items()
 ]
-table([f"Fashion-MNIST, {m} neurons", "test accuracy, %", "effective rank of UD", "neurons alive",
+table([f"Fashion-MNIST, {m} neurons", "test accuracy, %", "effective rank of UD",
+       "neurons alive",
        *(f"k: {title}" for title in methods.values())], rows)
 
 # %%
@@ -400,7 +435,8 @@ figures.show(
 # At radii up to 3 UDV is less accurate than UV, at $R = 1$ by far.
 
 # %%
-share = {name: {method: kept(curves, method) / m for method in methods} for name, curves in linear_curves.items()}
+share = {name: {method: kept(curves, method) / m for method in methods}
+         for name, curves in linear_curves.items()}
 ledger.record("a-prune-cifar-substitute", share["UDV, R = 3"]["svd"], seeds=head_seeds)
 
 # %%
@@ -419,7 +455,8 @@ ledger.record("c-prune-price", price, seeds=head_seeds)
 # The question of the upper half of the paper's Figure 5, with its radius, $R = 1$.
 
 # %%
-choices = {"adam": (3e-4, 1e-3), "nadam": (3e-4, 1e-3), "sgd": (0.1, 0.3), "momentum": settings["rates"]}
+choices = {"adam": (3e-4, 1e-3), "nadam": (3e-4, 1e-3), "sgd": (0.1, 0.3),
+           "momentum": settings["rates"]}
 ranks = {}
 for optimiser, rates in choices.items():
     for net in ("UV", "UDV"):
@@ -427,14 +464,17 @@ for optimiser, rates in choices.items():
         runs = tuned(fashion, net, **at)[net]
         ranks[optimiser, net] = ul.effective_rank(runs.spectrum()), runs.test_accuracy
 rows = [
-    [optimiser, *(median_range(ranks[optimiser, net][0], "{:.1f}") for net in ("UV", "UDV")),
+    [optimiser, *(median_range(ranks[optimiser, net][0], "{:.1f}")
+                  for net in ("UV", "UDV")),
      *(median_range(100 * ranks[optimiser, net][1], "{:.1f}") for net in ("UV", "UDV"))]
     for optimiser in choices
 ]
-table(["optimiser", "effective rank of U, UV", "of UD, UDV", "accuracy of UV, %", "of UDV, %"], rows)
+table(["optimiser", "effective rank of U, UV", "of UD, UDV", "accuracy of UV, %",
+       "of UDV, %"], rows)
 
 # %%
-ratio = np.max([ranks[optimiser, "UDV"][0] / ranks[optimiser, "UV"][0] for optimiser in choices], axis=0)
+ratio = np.max([ranks[optimiser, "UDV"][0] / ranks[optimiser, "UV"][0]
+                for optimiser in choices], axis=0)
 ledger.record("a-spectra-cifar-substitute", ratio, seeds=head_seeds)
 
 # %% [markdown]
@@ -467,7 +507,9 @@ for k in range(len(head_seeds)):
     single = compress(block, tol=0).layer
     with torch.no_grad():
         differences.append(float((single(x) - block(x)).norm() / block(x).norm()))
-checks["compress without pruning returns one nn.Linear"] = isinstance(single, torch.nn.Linear)
+checks["compress without pruning returns one nn.Linear"] = isinstance(
+    single, torch.nn.Linear
+)
 ledger.record("c-collapsed", differences, seeds=head_seeds)
 
 # %% [markdown]
@@ -477,17 +519,20 @@ ledger.record("c-collapsed", differences, seeds=head_seeds)
 # prices, $R = 3$ for pictures), count parameters, and cut UV's matrix to the same $k$.
 
 # %%
-mnist = tasks.heads("mnist", head_seeds, components=settings["components"], **settings["pictures"])
+mnist = tasks.heads("mnist", head_seeds, components=settings["components"],
+                    **settings["pictures"])
 digits = {
     **tuned(mnist, "UV", **by_rate),
-    **tuned(mnist, "UV", "weight decay", decays, weight_decay=column(decays), **by_rate),
+    **tuned(mnist, "UV", "weight decay", decays, weight_decay=column(decays),
+            **by_rate),
     **tuned(mnist, "UDV", "R =", (3.0,), radius=column((3.0,)), **by_rate),
 }
 
 
 def within_one_percent(task, runs, method):
     """Neurons needed for a loss or an accuracy within 1 %, for each seed."""
-    most = min(runs.U.shape[-1], task.outputs) if method == "product" else runs.U.shape[-1]
+    most = min(runs.U.shape[-1],
+               task.outputs) if method == "product" else runs.U.shape[-1]
     tried = np.arange(1, most + 1) if most <= 26 else widths
     part = "validation" if task is as_published else "test"
     fine = (lambda score, full: score >= 0.99 * full) if task.classes else loss_is_fine
@@ -496,7 +541,8 @@ def within_one_percent(task, runs, method):
 
 def at_rank(task, runs, method, ranks):
     """Test accuracy in per cent at a rank of its own for each seed."""
-    return 100 * np.array([pruned(task, runs, method, [k])[0, i] for i, k in enumerate(np.minimum(ranks, task.outputs))])
+    return 100 * np.array([pruned(task, runs, method, [k])[0, i]
+                           for i, k in enumerate(np.minimum(ranks, task.outputs))])
 
 
 rivals = ("UV", *(f"UV, weight decay {w:g}" for w in decays))
@@ -511,15 +557,23 @@ for name, (task, runs) in cases.items():
     k = within_one_percent(task, runs["UDV"], "svd")[: len(head_seeds)]
     of_block.append(k * (d + c) / (width * (d + c + 1)))
     of_matrix.append(k * (d + c) / (d * c))
-    row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", median_range(k, "{:.0f}"), median_range(k * (d + c), "{:,.0f}")]
+    row = [name, f"{width * (d + c + 1):,}", f"{d * c:,}", median_range(k, "{:.0f}"),
+           median_range(k * (d + c), "{:,.0f}")]
     if task.classes:
-        ours, plain = at_rank(task, runs["UDV"], "svd", k), at_rank(task, runs["UV"], "product", k)
-        theirs = np.max([at_rank(task, runs[net], "product", k) for net in rivals], axis=0)  # chosen in their favour
+        ours, plain = at_rank(task, runs["UDV"], "svd",
+                              k), at_rank(task, runs["UV"], "product", k)
+        # chosen in their favour
+        theirs = np.max([at_rank(task, runs[net], "product", k) for net in rivals],
+                        axis=0)
         gains.append(ours - theirs)
-        full = [median_range(100 * runs[net].test_accuracy, "{:.1f}") for net in ("UDV", "UV")]
-        row += [f"{median_range(ours, '{:.1f}')}, of {full[0]}", f"{median_range(plain, '{:.1f}')}, of {full[1]}", median_range(theirs, "{:.1f}")]
+        full = [median_range(100 * runs[net].test_accuracy, "{:.1f}")
+                for net in ("UDV", "UV")]
+        row += [f"{median_range(ours, '{:.1f}')}, of {full[0]}",
+                f"{median_range(plain, '{:.1f}')}, of {full[1]}",
+                median_range(theirs, "{:.1f}")]
     rows.append(row + ["–"] * (8 - len(row)))
-table(["", "UDV block, parameters", "collapsed", "k, paper's SVD", "pruned block", "accuracy at k, %: UDV",
+table(["", "UDV block, parameters", "collapsed", "k, paper's SVD", "pruned block",
+       "accuracy at k, %: UDV",
        "UV's matrix at k", "best at k of UV and its weight decays"], rows)
 
 # %%
@@ -550,10 +604,13 @@ rows = []
 for d, c, k in ((1280, 10, 9), (2520, 100, 30)):
     block = UDVLinear(d, c, hidden=d, generator=torch.Generator().manual_seed(0))
     single = torch.nn.Linear(d, c, bias=False)
-    cut = torch.nn.Sequential(torch.nn.Linear(d, k, bias=False), torch.nn.Linear(k, c, bias=False))
+    cut = torch.nn.Sequential(torch.nn.Linear(d, k, bias=False),
+                              torch.nn.Linear(k, c, bias=False))
     of = costs([block, single, cut])
-    for what, cost in zip((f"UDV {d}-{d}-{c}", "collapsed", f"cut to {k}"), of, strict=True):
-        rows.append([what, f"{cost.parameters:,}", f"{cost.bytes / 1e6:.2f}", f"{cost.flops / 1e6:.2f}", f"{1e3 * cost.seconds:.2f}"])
+    for what, cost in zip((f"UDV {d}-{d}-{c}", "collapsed", f"cut to {k}"), of,
+                          strict=True):
+        rows.append([what, f"{cost.parameters:,}", f"{cost.bytes / 1e6:.2f}",
+                     f"{cost.flops / 1e6:.2f}", f"{1e3 * cost.seconds:.2f}"])
     rows.append([f"*cut pays below rank* {break_even(d, c) + 1}", "", "", "", ""])
     checks[f"{d}-{d}-{c}: collapsing saves more time than cutting then adds"] = bool(
         of[0].seconds - of[1].seconds > of[1].seconds - of[2].seconds
@@ -575,20 +632,28 @@ table(["block", "parameters", "MB", "MFLOP for one input", "ms for a batch"], ro
 relu_decays, relu_radii = (0.03,), (2.0, 3.0)
 bent = {
     **tuned(fashion, "UV-ReLU", **by_rate),
-    **tuned(fashion, "UV-ReLU", "weight decay", relu_decays, weight_decay=column(relu_decays), **by_rate),
-    **tuned(fashion, "UDV-ReLU", "R =", relu_radii, radius=column(relu_radii), **by_rate),
+    **tuned(fashion, "UV-ReLU", "weight decay", relu_decays,
+            weight_decay=column(relu_decays), **by_rate),
+    **tuned(fashion, "UDV-ReLU", "R =", relu_radii, radius=column(relu_radii),
+            **by_rate),
 }
-bent_curves = {name: {"neurons": pruned(fashion, runs, "neurons", widths)} for name, runs in bent.items()}
+bent_curves = {name: {"neurons": pruned(fashion, runs, "neurons", widths)}
+               for name, runs in bent.items()}
 found = alive(bent["UDV-ReLU, R = 3"])
 tried = np.unique([*settings["direct"], *found])
 direct = {}
 for h in tried:
-    direct[int(h)] = tuned(fashion, "UV-ReLU", **by_rate | {"hidden": int(h)})["UV-ReLU"].test_accuracy
+    direct[int(h)] = tuned(fashion, "UV-ReLU",
+                           **by_rate | {"hidden": int(h)})["UV-ReLU"].test_accuracy
 rows = [
-    [name, median_range(100 * runs.test_accuracy, "{:.1f}"), median_range(alive(runs), "{:.0f}"), median_range(kept(bent_curves[name], "neurons"), "{:.0f}")]
+    [name, median_range(100 * runs.test_accuracy, "{:.1f}"),
+     median_range(alive(runs), "{:.0f}"),
+     median_range(kept(bent_curves[name], "neurons"), "{:.0f}")]
     for name, runs in bent.items()
-] + [[f"UV-ReLU of {h} neurons, trained directly", median_range(100 * score, "{:.1f}"), "", ""] for h, score in direct.items()]
-table([f"Fashion-MNIST, {m} neurons and a ReLU", "test accuracy, %", "neurons alive", "k: whole neurons"], rows)
+] + [[f"UV-ReLU of {h} neurons, trained directly", median_range(100 * score, "{:.1f}"),
+      "", ""] for h, score in direct.items()]
+table([f"Fashion-MNIST, {m} neurons and a ReLU", "test accuracy, %", "neurons alive",
+       "k: whole neurons"], rows)
 
 # %%
 fig, ax = plt.subplots()
@@ -608,13 +673,20 @@ figures.show(
 
 # %%
 by_seed = np.array([np.flatnonzero(widths >= k)[0] for k in found])
-cut_accuracy = bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, np.arange(len(head_seeds))]
+cut_accuracy = (
+    bent_curves["UDV-ReLU, R = 3"]["neurons"][by_seed, np.arange(len(head_seeds))]
+)
 at_this_width = np.array([direct[int(k)][i] for i, k in enumerate(found)])
-if size != "ci":  # half a point of its thousand test pictures is five pictures: too few to judge by
-    display(ledger.record("c-width-search", 100 * (cut_accuracy - at_this_width), seeds=head_seeds))
+# half a point of its thousand test pictures is five pictures: too few to judge by
+if size != "ci":
+    display(ledger.record("c-width-search", 100 * (cut_accuracy - at_this_width),
+                          seeds=head_seeds))
 
 # %%
-ledger.record("c-prune-relu", kept(bent_curves["UDV-ReLU, R = 3"], "neurons") / kept(bent_curves["UV-ReLU, weight decay 0.03"], "neurons"), seeds=head_seeds)
+ledger.record("c-prune-relu",
+              kept(bent_curves["UDV-ReLU, R = 3"],
+                   "neurons") / kept(bent_curves["UV-ReLU, weight decay 0.03"],
+                                     "neurons"), seeds=head_seeds)
 
 # %% [markdown]
 # With a ReLU the neurons that UDV keeps are a real saving, and the weight decay tried here does not find them. They
@@ -632,18 +704,25 @@ ledger.record("c-prune-relu", kept(bent_curves["UDV-ReLU, R = 3"], "neurons") / 
 house_at = {**adaptive, "learning_rate": np.array(settings["house_rates"])}
 rows = []
 for name, task, at, others in (
-    ("house prices, test loss × 10³", held_out, house_at, {R: houses[f"UDV, R = {R:g}"] for R in radii_house}),
-    ("Fashion-MNIST, test accuracy, %", fashion, by_rate, {R: linear[f"UDV, R = {R:g}"] for R in radii}),
+    ("house prices, test loss × 10³", held_out, house_at,
+     {R: houses[f"UDV, R = {R:g}"] for R in radii_house}),
+    ("Fashion-MNIST, test accuracy, %", fashion, by_rate,
+     {R: linear[f"UDV, R = {R:g}"] for R in radii}),
     ("MNIST, test accuracy, %", mnist, by_rate, {3.0: digits["UDV, R = 3"]}),
 ):
     x, y = task.part("train")
     R = float(np.median([suggest_radius(x[k], y[k]) for k in range(len(x))]))
     others = {**others, R: tuned(task, "UDV", radius=R, **at)["UDV"]}
-    score = {q: 100 * runs.test_accuracy if task.classes else 1e3 * runs.test for q, runs in others.items()}
+    score = {q: 100 * runs.test_accuracy if task.classes else 1e3 * runs.test
+             for q, runs in others.items()}
     tried, fine = (widths, accuracy_is_fine) if task.classes else (every, loss_is_fine)
-    needs = {q: needed(pruned(task, runs, "neurons", tried), tried, fine) for q, runs in others.items()}
-    rows += [[name, f"**{q:.2f}**" if q == R else f"{q:g}", median_range(score[q], "{:.2f}"), median_range(needs[q], "{:.0f}")] for q in sorted(others)]
-table(["", "R (bold: suggested)", "median (range over seeds)", "k: whole neurons"], rows)
+    needs = {q: needed(pruned(task, runs, "neurons", tried), tried, fine)
+             for q, runs in others.items()}
+    rows += [[name, f"**{q:.2f}**" if q == R else f"{q:g}",
+              median_range(score[q], "{:.2f}"), median_range(needs[q], "{:.0f}")]
+             for q in sorted(others)]
+table(["", "R (bold: suggested)", "median (range over seeds)", "k: whole neurons"],
+      rows)
 
 # %% [markdown]
 # On principal components, at sizes ci and book, the rule gives a radius of the right size, not the best one. On pictures
@@ -660,9 +739,12 @@ ledger.table()
 # And what the prose above rests on, apart from the ledger:
 
 # %% tags=["nbval-check-output"]
-table(["check", "holds"], [[name, "yes" if holds else "**no**"] for name, holds in checks.items()])
+table(["check", "holds"],
+      [[name, "yes" if holds else "**no**"] for name, holds in checks.items()])
 
 # %% [markdown]
+# ## Summary
+#
 # **Where UDV helps.** It finds a width by itself. With SGD and momentum a few per cent of the neurons carry the head;
 # with a ReLU, where no matrix can be multiplied out, these neurons can be kept and the others dropped, which neither
 # plain layers nor the weight decays tried here allow. There is no strength of decay to tune, but there is a radius.

@@ -137,7 +137,8 @@ def execute(tree, name, size, device):
 
 if __name__ == "__main__":
     parser = arguments(__doc__, size=True, device=True, first_seed=True)
+    parser.add_argument("--apart", default="", metavar="WORD", help="keep the run apart, under this word")
     parser.add_argument("name")
     options = parser.parse_args()
-    tree = replace(options.tree, first_seed=options.first_seed)
+    tree = replace(options.tree, first_seed=options.first_seed, apart=options.apart)
     main(lambda: execute(tree, options.name, options.size, provenance.resolve_device(options.device)))

@@ -64,7 +64,10 @@ def add(tree, ledger, size, name, start, run):
 
 
 def renew(tree, ledger, claims, size, name, start, run):
-    """After a change: keep the probes whose values the first run repeats, and measure the others again."""
+    """After a change: keep the probes whose values the first run repeats, and measure the others again.
+
+    Where only some are kept, the runs that these come from are remembered as earlier ones.
+    """
     found = stored(tree, size, name)
     values, now = ledger.pooled(found["records"]), ledger.pooled(run["records"])
 
@@ -77,7 +80,8 @@ def renew(tree, ledger, claims, size, name, start, run):
     for id in sorted(set(values) - set(kept)):
         print(f"  {name}  {id} is no longer what its pool holds: all its seeds are measured again")
     found["records"] = [pool_record(id, size, name, values[id]) for id in kept]
-    found["runs"] = found["runs"] if len(kept) == len(now) else {}
+    if len(kept) < len(now):
+        found["earlier"], found["runs"] = (found.get("earlier", {}) | found["runs"] if kept else {}), {}
     write_json(tree.pool(size, name), found | {"source": source(tree, name)})
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from tools.stage import listed
 from tools.tree import ToolError, Tree, main
 
 PATIENCE = 60_000  # ms for one page, formulas included
@@ -23,8 +24,7 @@ def chromium():
 def chapters(tree, html):
     """The pages in the book's order that have been built."""
     toc = yaml.safe_load((tree.root / "book" / "_toc.yml").read_text())
-    listed = [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
-    found = [html / f"{name}.html" for name in listed]
+    found = [html / f"{name}.html" for name in listed(toc)]
     if not found[0].exists():
         raise ToolError(f"no book in {html}; run make book first")
     return [path for path in found if path.exists()]

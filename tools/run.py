@@ -31,7 +31,7 @@ def run_one(tree, name, size, device, beside):
     print(f"  {name}  starts at size {size} on {device}", flush=True)
     start = time.monotonic()
     command = [sys.executable, "-m", "tools.execute", "--root", tree.root, "--size", size, "--device", device]
-    command += ["--first-seed", str(tree.first_seed), name]
+    command += ["--first-seed", str(tree.first_seed), "--apart", tree.apart, name]
     done = subprocess.run(command, cwd=HERE, env=environment(beside)).returncode == 0
     print(f"  {name}  {'done' if done else 'FAILED'} after {time.monotonic() - start:.0f} s", flush=True)
     return done

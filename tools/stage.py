@@ -7,10 +7,12 @@ from pathlib import Path
 import nbformat
 import yaml
 
+from tools.folding import fold
 from tools.provenance import resolve_device
 from tools.store import fresh
 from tools.tree import ToolError, arguments, main
 
+LEVELS = ("parts", "chapters", "sections")  # of a table of contents
 SKIP = ("__pycache__", ".ipynb_checkpoints")
 
 # The rooms of udulib that book/api.md takes from their docstrings; the others it documents name by name.
@@ -50,13 +52,27 @@ def contents(tree):
     """The table of contents without what is not written yet. A page that it does not list is an error: Sphinx would
     leave it out without a word."""
     toc = yaml.safe_load((tree.root / "book" / "_toc.yml").read_text())
-    listed = [toc["root"], *(chapter["file"] for chapter in toc["chapters"])]
     written = [f"notebooks/{name}" for name in tree.names()]
     written += [f"book/{path.stem}" for path in sorted((tree.root / "book").glob("[a-z]*.md"))]
-    unlisted = [page for page in written if page not in listed]
+    unlisted = [page for page in written if page not in listed(toc)]
     if unlisted:
         raise ToolError(f"book/_toc.yml does not list {', '.join(unlisted)}")
-    return {**toc, "chapters": [chapter for chapter in toc["chapters"] if chapter["file"] in written]}
+    return only(toc, written)
+
+
+def listed(toc):
+    """The pages of a table of contents in their order, the root first."""
+    first = toc.get("root") or toc.get("file")
+    below = [page for level in LEVELS for part in toc.get(level, ()) for page in listed(part)]
+    return [first, *below] if first else below
+
+
+def only(toc, written):
+    """A table of contents without the pages that are not written."""
+    levels = {
+        level: [part for part in toc[level] if part.get("file") in {None, *written}] for level in LEVELS if level in toc
+    }
+    return {**toc, **{level: [only(part, written) for part in parts] for level, parts in levels.items()}}
 
 
 def pages(tree):
@@ -118,6 +134,8 @@ def staged_notebook(tree, size, name, record):
     notebook = nbformat.read(tree.executed(size, name), as_version=4)
     notebook.metadata.pop("papermill", None)
     fold_parameters(notebook)
+    for cell in notebook.cells:
+        fold(cell)
     url = tree.config()["repository"]["url"].rstrip("/")
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)

@@ -23,6 +23,7 @@ class Tree:
 
     root: Path = HERE
     first_seed: int = 0  # of the notebooks' seeds; runs from another one lie apart
+    apart: str = ""  # runs under other conditions lie apart, too: the word for them
 
     def names(self):
         """The notebooks, in the order of their numbers."""
@@ -36,7 +37,8 @@ class Tree:
 
     def runs(self, size):
         """The folder of the executed notebooks of one size."""
-        return self.root / "_build" / "executed" / (f"{size}-from-{self.first_seed}" if self.first_seed else size)
+        seeds = f"-from-{self.first_seed}" if self.first_seed else ""
+        return self.root / "_build" / "executed" / (size + seeds + (f"-{self.apart}" if self.apart else ""))
 
     def executed(self, size, name):
         return self.runs(size) / f"{name}.ipynb"
@@ -49,6 +51,10 @@ class Tree:
 
     def pool(self, size, name):
         return self.root / "results" / "pools" / size / f"{name}.json"
+
+    def axes(self):
+        """What was measured under other conditions."""
+        return self.root / "results" / "axes.json"
 
     def config(self):
         return yaml.safe_load((self.root / "_config.yml").read_text())

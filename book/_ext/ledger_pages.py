@@ -11,8 +11,9 @@ or a probe, and ``{ledger}`a-bm-tail-4th:value``` a number or a word of a probe,
 
 The size that decides counts; ``:value@ci`` asks for another one. On a page, ``{ledger-summary}`` counts statements by
 verdict, ``{ledger-table}`` lists them with their probes, all or those of one ``:paper:``, ``:notebook:`` or
-``:verdict:``, and ``{ledger-changes}`` the tolerances that were changed after a run. An unknown claim, or a number that
-nobody has measured, is a warning.
+``:verdict:``, ``{ledger-changes}`` the tolerances that were changed after a run, and ``{ledger-axes}`` what changes
+under other seeds, threads, processors and versions. An unknown claim, or a number that nobody has measured, is a
+warning.
 
 The configuration's ``ledger_records`` names the folders, below the source folder, that hold the records of the runs
 the book is made from; ``ledger_claims`` and ``ledger_results`` may name others than udulib's.
@@ -22,6 +23,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from docutils import nodes
@@ -54,6 +56,7 @@ class Shelf:
 
     evidence: ledger.Evidence
     own: dict
+    axes: dict
 
     @classmethod
     def read(cls, app):
@@ -61,7 +64,9 @@ class Shelf:
         folders = [folder for pattern in app.config.ledger_records for folder in sorted(app.srcdir.glob(pattern))]
         entries = [entry for folder in folders for entry in ledger.read_records(folder)]
         own = {entry["id"]: ledger.Record.from_json(entry, claims.probes) for entry in entries}
-        return cls(ledger.load_evidence(claims, app.config.ledger_results), own)
+        axes = Path(app.config.ledger_results or ledger.home() / "results") / "axes.json"
+        under = json.loads(axes.read_text(encoding="utf-8")) if axes.exists() else {}
+        return cls(ledger.load_evidence(claims, app.config.ledger_results), own, under)
 
     @property
     def claims(self):
@@ -75,7 +80,7 @@ class Shelf:
         """Changes when anything changes that a page may show."""
         records = [self.own, *self.evidence.records.values()]
         shown = [repr(self.claims), [[record.as_json() for record in part.values()] for part in records]]
-        return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([*shown, self.axes]).encode()).hexdigest()
 
 
 class LedgerRole(SphinxRole):
@@ -286,6 +291,29 @@ class LedgerChanges(SphinxDirective):
         return [table(("Claim", "Before", "Now", "What each gives"), rows, "ledger-changes")]
 
 
+class LedgerAxes(SphinxDirective):
+    """How values and words change under other conditions, one row a condition."""
+
+    HEAD = ("Under", "Probes", "Other values", "Largest move", "Other words", "Red", "On")
+
+    def run(self):
+        axes, probes = self.env.app.ledger.axes, self.env.app.ledger.claims.probes
+        return [table(self.HEAD, [self.row(axis, probes) for axis in axes.values()], "ledger-axes")]
+
+    def row(self, axis, probes):
+        chaotic = sum(bool(probes[id].chaotic) for id in axis["moved"] if id in probes)
+        moved = f"{len(axis['moved'])} of {axis['paired']}" + (f", {chaotic} named chaotic" if chaotic else "")
+        largest = f"{max(axis['moved'].values()):.0e}" if axis["moved"] else "–"
+        made = axis["made"]
+        machine = f"{made['processor']}, Python {made['python']}, torch {made['torch']}, NumPy {made['numpy']}"
+        texts = [axis["says"], str(axis["probes"]), moved if axis["paired"] else "other seeds", largest]
+        words = [paragraph(str(len(axis["words"])))]
+        if axis["words"]:
+            words.append(small(nodes.literal("", ", ".join(axis["words"]))))
+        red = paragraph(str(len(axis["red"])))
+        return [*([paragraph(text)] for text in texts), words, [red], [small(nodes.Text(machine))]]
+
+
 def numbers(*counts):
     return [nodes.Text(str(count)) for count in counts]
 
@@ -348,6 +376,7 @@ def setup(app):
     app.add_directive("ledger-summary", LedgerSummary)
     app.add_directive("ledger-unsettled", LedgerUnsettled)
     app.add_directive("ledger-changes", LedgerChanges)
+    app.add_directive("ledger-axes", LedgerAxes)
     app.connect("config-inited", read_shelf)
     app.connect("missing-reference", resolve_badge)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,8 +14,7 @@ import udulib
 from tools import build, stage
 from tools.tree import ToolError, Tree, write_whole
 
-TOC = stage.contents(Tree())
-PAGES = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"])]
+PAGES = stage.listed(stage.contents(Tree()))
 
 
 class Links(HTMLParser):

@@ -12,8 +12,7 @@ from tools.tree import Tree
 
 pytestmark = [pytest.mark.chromium, pytest.mark.browser]  # minutes: each page, twice
 
-TOC = stage.contents(Tree())
-PAGES = [f"{page}.html" for page in (TOC["root"], *(chapter["file"] for chapter in TOC["chapters"]))]
+PAGES = [f"{page}.html" for page in stage.listed(stage.contents(Tree()))]
 PAGES += ["search.html", "genindex.html", "prf-prf.html", "404.html"]
 
 # Rules of axe that the theme breaks and this book does not mend, each with its reason.

@@ -172,3 +172,22 @@ def test_the_books_page_shows_all_three_papers():
     for directive in ("summary", "unsettled", "changes"):
         assert f"{{ledger-{directive}}}" in page
     assert re.findall(r":paper: (\w+)", page) == list(ledger.PAPERS)
+
+
+AXES = """# Axes
+
+```{ledger-axes}
+```
+"""
+
+
+def test_axes_show_what_moves_under_other_conditions(site, tmp_path):
+    made = {"processor": "One", "python": "3.11", "torch": "2.13", "numpy": "2.4"}
+    axis = {"probes": 3, "paired": 3, "moved": {"level": 0.25}, "words": ["rank"], "red": ["one"], "made": made}
+    seeds = {"says": "fresh", "probes": 3, "paired": 0, "moved": {}, "words": [], "red": [], "made": made}
+    ledger.write_json(tmp_path / "results" / "axes.json", {"threads": {"says": "two threads", **axis}, "seeds": seeds})
+    pages, warnings = site(axes=AXES)
+    assert warnings == ""
+    text = text_of(pages["axes"])
+    assert "two threads 3 1 of 3, 1 named chaotic 2e-01 1 rank 1 One, Python 3.11, torch 2.13, NumPy 2.4" in text
+    assert "fresh 3 other seeds – 0 0 One" in text

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import ROOT, TINY, add_notebook
 
-from tools import check, execute, pool, provenance, publish, run, stage, store, tune
+from tools import axes, check, execute, pool, provenance, publish, run, stage, store, tune
 from tools.tree import ToolError, Tree, json_text, write_json, write_whole
 
 
@@ -567,9 +567,9 @@ def seeded(tree):
     return tree
 
 
-def seeded_notebook(tree, value):
+def seeded_notebook(tree, value, more=""):
     text = TINY.replace('device = "auto"', 'device = "auto"\nfirst_seed = 0') + SEEDED.replace("VALUE", value)
-    add_notebook(tree.root, "01_one", text)
+    add_notebook(tree.root, "01_one", text + more)
 
 
 def in_pool(tree):
@@ -597,6 +597,35 @@ def test_a_pool_stands_where_changed_code_repeats_its_first_run(seeded, capsys):
     pool.pool(seeded, "ci", "cpu", 1, range(0, 10))
     assert "rank is no longer what its pool holds" in capsys.readouterr().out
     assert in_pool(seeded)["values"] == [4] * 10
+
+
+def test_what_is_newly_measured_leaves_the_values_of_the_others_in_the_pool(seeded):
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 10))
+    first = json.loads(seeded.pool("ci", "01_one").read_text())["runs"]
+    seeded_notebook(seeded, "3", SEEDED.replace("VALUE", "5").replace("rank", "01_one"))
+    pool.pool(seeded, "ci", "cpu", 1, range(0, 5))
+    found = json.loads(seeded.pool("ci", "01_one").read_text())
+    assert {one["id"]: len(one["seeds"]) for one in found["records"]} == {"rank": 10, "01_one": 5}
+    assert found["earlier"] == first and list(found["runs"]) == ["0"]
+
+
+def test_axes_hold_runs_under_other_conditions_against_the_pool(seeded, capsys):
+    seeded_notebook(seeded, "3 + (os.environ.get('OMP_NUM_THREADS') == '2')")
+    pool.pool(seeded, "ci", "cpu", 2, range(0, 5))
+    axes.axes(seeded, 1, ["again", "threads", "seeds"])
+    found = json.loads(seeded.axes().read_text())
+    assert [(name, one["moved"], one["words"]) for name, one in found.items()] == [
+        ("again", {}, []),
+        ("threads", {"rank": 0.25}, ["rank"]),
+        ("seeds", {}, []),
+    ]
+    assert (found["threads"]["paired"], found["seeds"]["paired"]) == (1, 0)
+    assert any("seed 0" in sentence for sentence in found["threads"]["red"])
+    done = len(log(seeded))
+    axes.axes(seeded, 1, ["again"])
+    assert len(log(seeded)) == done  # what is there is not run again
+    with pytest.raises(ToolError, match="there is no axis moon"):
+        axes.axes(seeded, 1, ["moon"])
 
 
 def test_a_run_of_more_seeds_covers_further_blocks():
