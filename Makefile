@@ -89,7 +89,7 @@ tune: $(INSTALLED)  ## make the tuning logs anew: results/tuning/; LOG=name for 
 data: $(INSTALLED)  ## fetch the real data that the notebooks use
 	@$(PY) -m companion.data
 
-bench: $(INSTALLED)  ## measure speed: benchmarks/, about five minutes on two idle cores; a table and _build/benchmarks.json
+bench: $(INSTALLED)  ## measure speed and imputers: benchmarks/, half an hour on two idle cores; a table and _build/benchmarks.json
 	@for file in $$(grep -l __main__ benchmarks/*.py | grep -v summary); do \
 	  echo "== $$file"; OMP_NUM_THREADS=1 $(PY) "$$file" || exit 1; done; $(PY) benchmarks/summary.py
 
