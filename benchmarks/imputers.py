@@ -128,13 +128,14 @@ def means(table):
     return SimpleImputer().fit_transform(table)
 
 
-def tuned(settings, fit):
-    """A method that chooses its settings by a tenth of the entries, and is fitted again to all."""
+def tuned(settings, fit, path=False):
+    """A method that chooses its settings by a tenth of the entries, and is fitted again to all; on a path from the
+    first setting to the one chosen, where each starts from the one before."""
 
     def method(table):
         problem, held_out, places = parts(table)
-        scores = [rms(guess[*places] - held_out) for guess in fit(problem, settings)]
-        (best,) = fit(completion(table), [settings[int(np.argmin(scores))]])
+        place = int(np.argmin([rms(guess[*places] - held_out) for guess in fit(problem, settings)]))
+        *_, best = fit(completion(table), settings[: place + 1] if path else [settings[place]])
         return np.where(np.isnan(table), best, table)
 
     return method
@@ -211,7 +212,7 @@ METHODS = {
     "means": means,
     "KNNImputer": lambda table: KNNImputer().fit_transform(table),
     "IterativeImputer": lambda table: IterativeImputer(random_state=0).fit_transform(table),
-    "soft-impute": tuned(list(PENALTIES), soft_imputed),
+    "soft-impute": tuned(list(PENALTIES), soft_imputed, path=True),
     "least squares": tuned([(rank, ridge) for rank in RANKS for ridge in RIDGES], least_squares),
 }
 if importlib.util.find_spec("pymanopt"):  # no part of the locked environment: pip install pymanopt
