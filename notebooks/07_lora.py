@@ -80,6 +80,7 @@ settings = {
         "test": 300,  # the rest of them: one text is 0.33 points
         "seeds": 5,
         "configurations": [("LoRA", 16), ("LoRA, weight decay", 16), ("UDV, R = 1", 16)],
+        "rivals": [("AdaLoRA", 16)],
         "ranks": (0, 1, 4),  # directions kept in each layer; 0 is the base with the trained classifier
         "energies": (1.0, 0.9, 0.5, 0.05),  # of the paper's cuts
         "letter_rows": 160,  # rows of 64 letters that the decoder's adapters learn from
@@ -91,6 +92,7 @@ settings = {
         "test": 750,  # one text is 0.13 points; the corpus of mail has not many more
         "seeds": 5,
         "configurations": tuning.CONFIGURATIONS,
+        "rivals": tuning.RIVALS,
         "ranks": (0, 1, 2, 4, 8),
         "energies": finetuning.THRESHOLDS,  # as in the paper
         "letter_rows": 1200,
@@ -102,6 +104,7 @@ settings = {
         "test": 800,
         "seeds": 20,
         "configurations": tuning.CONFIGURATIONS,
+        "rivals": tuning.RIVALS,
         "ranks": (0, 1, 2, 4, 8),
         "energies": finetuning.THRESHOLDS,
         "letter_rows": 1200,
@@ -535,6 +538,72 @@ record("c-lora-decay",
 # - Cut by the singular values of $U\,\mathrm{diag}(D)$, as in the paper, LoRA of rank 16 keeps more than twice as many
 #   directions at energy 0.9 as when it is cut by those of $\Delta W$, which take its $V$ into account; at rank 64 more
 #   still. The comparison by $U\,\mathrm{diag}(D)$ alone would flatter UDV.
+#
+# ## Two other adapters, and a tuned radius
+#
+# **Rank-stabilised LoRA** (rsLoRA, Kalajdzievski 2023) multiplies the change by a number over the square root of the
+# rank, here $16 / \sqrt{16}$. **AdaLoRA** (Zhang and others 2023) is the other form with three factors: a penalty
+# draws the columns of $U$ and $V$ towards orthonormal ones instead of holding them in balls, and entries of $D$ that
+# matter least are set to zero while training goes on, from 24 down to 16 in the mean of a layer. And UDV gets what
+# weight decay has: its strength, the **radius, is tuned**, over 1 and 2 at four learning rates. Every one of them had
+# eight recipes, as above.
+#
+# **Predict:** is AdaLoRA's change easier to cut than UDV's?
+
+# %%
+for task in tasks:
+    for method, rank in settings["rivals"]:
+        each = [trained_and_cut(task, recipes[task, method, rank], seed)
+                for seed in seeds]
+        runs[task, method, rank] = {key: np.stack([one[key] for one in each])
+                                    for key in each[0]}
+compared = [("LoRA", 16), ("LoRA, weight decay", 16), *settings["rivals"],
+            ("UDV, R = 1", 16)]
+rows = []
+for task in tasks:
+    for method, rank in compared:
+        one = runs[task, method, rank]
+        rows.append([
+            task, method, mean_deviation(one["accuracy"]),
+            mean_deviation(one["effective"], "{:.2f}"),
+            mean_deviation(one["ranks"][:, kept_ranks.index(1)] - one["accuracy"],
+                           "{:+.1f}"),
+        ])
+table(["task", "method, rank 16", "accuracy, %", "effective rank", "cut to 1, points"],
+      rows)
+
+# %%
+def mean_of_tasks(of, *methods):
+    """A number of each seed, mean over the tasks; of several methods the best."""
+    return np.max([np.mean([of(task, method, 16) for task in tasks], axis=0)
+                   for method in methods], axis=0)
+
+
+def accuracy_of(task, method, rank):
+    return runs[task, method, rank]["accuracy"]
+
+
+def left_of_one(task, method, rank):
+    """Accuracy that is left with one direction a layer."""
+    return runs[task, method, rank]["ranks"][:, kept_ranks.index(1)]
+
+
+others = [method for method, _ in settings["rivals"] if "UDV" not in method]
+record("c-lora-rivals-accuracy", mean_of_tasks(accuracy_of, "UDV, R = 1")
+       - mean_of_tasks(accuracy_of, *others))
+
+# %%
+record("c-lora-rivals-cut", mean_of_tasks(left_of_one, "UDV, R = 1")
+       - mean_of_tasks(left_of_one, *others))
+
+# %%
+if ("UDV, R tuned", 16) in settings["rivals"]:
+    ahead = (mean_of_tasks(accuracy_of, "UDV, R tuned")
+             - mean_of_tasks(accuracy_of, "LoRA, weight decay"))
+    display(record("c-lora-radius-tuned", ahead))
+
+# %% [markdown]
+# RIVALS-PROSE
 #
 # ## A decoder that predicts letters
 #

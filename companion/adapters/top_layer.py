@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from companion.adapters.rank_allocation import INITIAL, RankAllocation, free, free_groups, orthogonality
 from udulib import lora
 from udulib.nn import attach
 from udulib.seeds import generator
@@ -80,9 +81,13 @@ class TopLayerSettings:
     learning_rate : float
         Of U, and of V and D unless ``factor`` says otherwise.
     factor : float, default 1.0
-        The rate of D is so many times larger; for ordinary LoRA, whose D is fixed, that of V.
+        The rate of D is so many times larger; where D is fixed, in LoRA, that of V.
     weight_decay : float, default 0.0
         Decoupled, on the adapter alone.
+    scaling : float, default 1.0
+        The change is multiplied by it. Rank-stabilised LoRA takes a number over the square root of the rank.
+    orthogonality : float, default 0.0
+        Above zero the adapter is AdaLoRA's, with this strength of its penalty; ``rank`` is then the final one.
     epochs : int, default 4
     batch : int, default 32
     head_rate : float, default 3e-3
@@ -94,6 +99,8 @@ class TopLayerSettings:
     learning_rate: float
     factor: float = 1.0
     weight_decay: float = 0.0
+    scaling: float = 1.0
+    orthogonality: float = 0.0
     epochs: int = 4
     batch: int = 32
     head_rate: float = 3e-3
@@ -134,12 +141,18 @@ def train(layer, states, labels, classes, recipe, seed):
     rng = generator("order", seed)
     batches = [b for _ in range(recipe.epochs) for b in _batches(rng.permutation(len(labels)), recipe.batch)]
     optimizer = _adamw(model, recipe)
+    adapters = adapters_of(model)
+    allocation = RankAllocation(adapters, recipe.rank, len(batches)) if recipe.orthogonality else None
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(batches))
     for rows in batches:
         loss = F.cross_entropy(model(*_some(states, rows)), labels[rows])
+        if allocation:
+            loss = loss + recipe.orthogonality * orthogonality(adapters)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if allocation:
+            allocation.step()
         schedule.step()
     return model.requires_grad_(False)
 
@@ -147,9 +160,19 @@ def train(layer, states, labels, classes, recipe, seed):
 def adapted(layer, classes, recipe, seed):
     """A `TopLayer` on a copy of the layer, with adapters at their start and a head to train."""
     model = TopLayer(copy.deepcopy(layer), classes)
-    lora.add(model, TARGETS, recipe.rank, recipe.radius, seed=seed)
+    rank = round(INITIAL * recipe.rank) if recipe.orthogonality else recipe.rank
+    lora.add(model, TARGETS, rank, recipe.radius, recipe.scaling, seed=seed)
+    if recipe.orthogonality:
+        rng = torch.Generator().manual_seed(int(seed))
+        for adapter in adapters_of(model):
+            free(adapter, rng)
     model.head.requires_grad_(True)
     return model
+
+
+def adapters_of(model):
+    """The adapters of a `TopLayer`, a list."""
+    return [layer.adapters["default"] for layer in lora.adapted_layers(model).values()]
 
 
 def accuracy(model, states, labels, batch=256):
@@ -161,7 +184,10 @@ def accuracy(model, states, labels, batch=256):
 
 
 def _adamw(model, recipe):
-    groups = lora.groups(model, recipe.learning_rate, recipe.factor, recipe.weight_decay)
+    if recipe.orthogonality:
+        groups = free_groups(adapters_of(model), recipe.learning_rate, recipe.factor)
+    else:
+        groups = lora.groups(model, recipe.learning_rate, recipe.factor, recipe.weight_decay)
     optimizer = torch.optim.AdamW(
         [*groups, {"params": model.head.parameters(), "lr": recipe.head_rate, "weight_decay": 0}]
     )

@@ -13,16 +13,20 @@ from companion.ledger import home
 from udulib.seeds import generator
 
 TASKS = {"sentiment": sentiment, "kinds of mail": mail_kinds}
-METHODS = {  # radius; and the one setting beside the learning rate that is tuned, with its two values
-    "LoRA": (None, "factor", (1.0, 8.0)),
-    "LoRA, weight decay": (None, "weight_decay", (3.0, 30.0)),
-    "UDV, R = 0.5": (0.5, "factor", (10.0, 100.0)),
-    "UDV, R = 1": (1.0, "factor", (10.0, 100.0)),
-    "UDV, R = 2": (2.0, "factor", (10.0, 100.0)),
+METHODS = {  # what is fixed; and the one setting beside the learning rate that is tuned, with its two values
+    "LoRA": ({"radius": None}, "factor", (1.0, 8.0)),
+    "LoRA, weight decay": ({"radius": None}, "weight_decay", (3.0, 30.0)),
+    "UDV, R = 0.5": ({"radius": 0.5}, "factor", (10.0, 100.0)),
+    "UDV, R = 1": ({"radius": 1.0}, "factor", (10.0, 100.0)),
+    "UDV, R = 2": ({"radius": 2.0}, "factor", (10.0, 100.0)),
+    "rsLoRA": ({"radius": None, "scaling": 4.0}, "factor", (1.0, 8.0)),  # 16 over the square root of the rank 16
+    "AdaLoRA": ({"radius": None, "orthogonality": 0.1}, "factor", (10.0, 100.0)),  # 0.1 as in its paper
+    "UDV, R tuned": ({"factor": 10.0}, "radius", (1.0, 2.0)),
 }
+RIVALS = [(method, 16) for method in ("rsLoRA", "AdaLoRA", "UDV, R tuned")]
 RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 CONFIGURATIONS = [
-    *((method, 16) for method in METHODS),
+    *((method, 16) for method in METHODS if (method, 16) not in RIVALS),
     *((method, 64) for method in ("LoRA", "LoRA, weight decay", "UDV, R = 1")),
 ]
 TUNING = 800  # texts at the front of each task that only the tuning sees
@@ -36,8 +40,10 @@ def split(count, train, seed):
 
 def candidates(method, rank):
     """The eight recipes of a method between which the tuning chooses."""
-    radius, knob, values = METHODS[method]
-    return [TopLayerSettings(rank, radius, rate, **{knob: value}) for rate in RATES for value in values]
+    fixed, knob, values = METHODS[method]
+    return [
+        TopLayerSettings(rank=rank, learning_rate=rate, **fixed, **{knob: value}) for rate in RATES for value in values
+    ]
 
 
 def tune(layer, states, labels, classes, method, rank, splits=3):
@@ -116,5 +122,5 @@ def log_all(folder=None):
     for task, texts in TASKS.items():
         known = texts(folder)
         some, labels = states(known.texts[:TUNING], folder), known.labels[:TUNING]
-        for method, rank in CONFIGURATIONS:
+        for method, rank in CONFIGURATIONS + RIVALS:
             yield {"task": task} | tune(layer, some, labels, len(known.kinds), method, rank)

@@ -66,6 +66,8 @@ class Probe:
         Why the verdict is not *reproduced*, or why nothing was measured.
     chaotic : str
         Why the same seeds need not give the same values on another processor.
+    absent : str
+        Why a run from other seeds may be without it.
     changed : tuple of dict
         Each tolerance or quantity that was changed after a run: ``before``, ``now``, and what each ``gives``.
     """
@@ -84,10 +86,12 @@ class Probe:
     reading: str = ""
     reason: str = ""
     chaotic: str = ""
+    absent: str = ""
     changed: tuple = ()
 
     def __post_init__(self):
-        _check_texts(self, "id", "notebook", "statement", "quantity", "where", "stated", "reading", "reason", "chaotic")
+        _check_texts(self, "id", "notebook", "statement", "quantity", "where", "stated", "reading", "reason")
+        _check_texts(self, "chaotic", "absent")
         _check_choices(self, kind=KINDS, role=ROLES)
         if any(size not in SIZES for size in self.sizes) or any(size not in self.sizes for size in self.observed):
             raise InputError(

@@ -17,12 +17,15 @@ class Net:
         Whether D is kept at zero or above.
     relu : bool
         Whether the hidden neurons pass a ReLU, after D.
+    penalty : {None, "neurons", "diagonal"}
+        What a penalty makes sparse: the group lasso takes a neuron's weights in U and V as one, the lasso an entry of D.
     """
 
     middle: str | None = "diagonal"
     ball: str | None = None
     nonnegative: bool = False
     relu: bool = False
+    penalty: str | None = None
 
 
 NETS = {
@@ -35,4 +38,6 @@ NETS = {
     "UDV-ReLU": Net(ball="frobenius", nonnegative=True, relu=True),
     "three factors": Net(),
     "three layers": Net(middle="dense"),
+    "UV-ReLU, group lasso": Net(middle=None, relu=True, penalty="neurons"),
+    "UDV-ReLU, lasso on D": Net(relu=True, penalty="diagonal"),
 }

@@ -11,7 +11,7 @@ BETAS, EPS, NADAM_DECAY = (0.9, 0.999), 1e-8, 4e-3  # torch's defaults, which th
 
 def train_stack(task, part, net, hidden, optimizer, settings, epochs, batch, d_init):
     """Results of the seeds in ``part`` at all settings, as a dict of arrays (K, L, ...)."""
-    learning_rate, weight_decay, radius = settings
+    learning_rate, weight_decay, radius, penalty = settings
     seeds = task.seeds[part]
     sizes = task.inputs, hidden, task.outputs
     start = np.stack([_start(net, *sizes, d_init, seed) for seed in seeds])  # (K, P)
@@ -31,6 +31,7 @@ def train_stack(task, part, net, hidden, optimizer, settings, epochs, batch, d_i
             _gradient(net, factors, slopes, x[chosen], y[chosen], task.classes)
             step()
             project(net, factors, radius)
+            shrink(net, factors, learning_rate * penalty)
         loss, accuracy = scored(net, factors, *watched[0], task.classes)
         curve.append(loss)
         accuracy_curve.append(accuracy)
@@ -174,6 +175,17 @@ def project(net, factors, radius):
             factors[name].mul_(shrink.masked_fill_(size.isinf(), torch.nan))  # not zero: a run that overflows shows
     if net.nonnegative:
         factors["D"].clamp_(min=0.0)
+
+
+def shrink(net, factors, threshold):
+    """The proximal step of the net's penalty at a threshold (L, 1), in place: whole neurons, or entries of D."""
+    if net.penalty == "neurons":
+        sizes = [torch.linalg.vector_norm(factors[name], dim=-2, keepdim=True) for name in ("U", "V")]  # (K, L, 1, h)
+        scale = (1 - threshold[..., None] / torch.hypot(*sizes)).nan_to_num_(0.0, neginf=0.0).clamp_(min=0.0)
+        for name in ("U", "V"):
+            factors[name].mul_(scale)
+    elif net.penalty == "diagonal":
+        factors["D"].sub_(factors["D"].clamp(-threshold, threshold))
 
 
 def scored(net, factors, x, y, classes):

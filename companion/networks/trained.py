@@ -86,6 +86,34 @@ class Trained:
         return sizes if self.D is None else np.abs(self.D) * sizes
 
 
+def best_each(runs):
+    """For each seed its run at the setting that is best on its own validation part: as many runs as seeds.
+
+    One seed's choice says nothing about another's, so that the results of seeds are independent.
+
+    Examples
+    --------
+    >>> from companion.networks.tasks import planted
+    >>> from companion.networks.training import train
+    >>> runs = train(planted(seeds=range(2)), "UV", hidden=8, learning_rate=[1e-6, 1e-2], epochs=20)
+    >>> best_each(runs).test.shape
+    (2,)
+    """
+    axes = runs.test.ndim - 1
+    score = _score(runs).reshape(-1, len(runs.seeds))  # (settings, K)
+    if np.isnan(score).all(0).any():
+        raise InputError("every validation score of a seed is NaN; train on a task with a validation part")
+    first, every = np.argsort(score, axis=0, kind="stable")[0], np.arange(len(runs.seeds))
+    arrays = {name: value for name, value in vars(runs).items() if isinstance(value, np.ndarray) and name != "seeds"}
+    flat = {name: value.reshape(-1, *value.shape[axes:]) for name, value in arrays.items()}
+    return replace(runs, **{name: value[first, every] for name, value in flat.items()})
+
+
+def _score(runs):
+    """What is the smaller the better, on the validation part; NaN sorts last, after inf."""
+    return runs.validation if runs.accuracy_curve is None else -runs.validation_accuracy
+
+
 def best(runs):
     """Index of the setting with the best mean over the seeds on the validation part, as ``runs[best(runs)]`` takes it.
 
@@ -103,9 +131,8 @@ def best(runs):
     >>> best(train(planted(seeds=range(2)), "UV", hidden=8, learning_rate=[1e-6, 1e-2], epochs=20))
     (1,)
     """
-    score = runs.validation if runs.accuracy_curve is None else -runs.validation_accuracy
-    mean = score.mean(-1)
-    first = np.argsort(mean, axis=None, kind="stable")[0]  # NaN comes last, after inf
+    mean = _score(runs).mean(-1)
+    first = np.argsort(mean, axis=None, kind="stable")[0]
     if np.isnan(mean.flat[first]):
         raise InputError("every validation score is NaN; train on a task with a validation part")
     return tuple(int(i) for i in np.unravel_index(first, mean.shape))

@@ -28,6 +28,7 @@ def train(
     learning_rate=1e-3,
     weight_decay=0.0,
     radius=1.0,
+    penalty=0.0,
     epochs=200,
     batch=128,
     tail=20,
@@ -56,9 +57,11 @@ def train(
         Hidden neurons h.
     optimizer : {"adam", "adamw", "nadam", "sgd", "momentum"}
         As in `torch.optim`, with its defaults; momentum is 0.9.
-    learning_rate, weight_decay, radius : float or array, broadcast to the grid's shape G
+    learning_rate, weight_decay, radius, penalty : float or array, broadcast to the grid's shape G
         Weight decay 0 and radius 1 are the paper's. Weight decay is decoupled under AdamW and added to the gradient
-        under the others, as in `torch.optim`, and falls on all factors.
+        under the others, as in `torch.optim`, and falls on all factors. The penalty is the strength :math:`\lambda` of
+        :math:`\lambda\sum_j\sqrt{\|u_j\|^2+\|v_j\|^2}` or of :math:`\lambda\sum_j|D_j|`, for nets that have one; its
+        proximal step at the learning rate follows each step of the optimiser.
     epochs : int, default 200
     batch : int, default 128
         The last batch of an epoch has what is left.
@@ -105,6 +108,7 @@ def train(
         positive_array("learning_rate", learning_rate),
         positive_array("weight_decay", weight_decay, allow_zero=True),
         positive_array("radius", radius),
+        positive_array("penalty", penalty, allow_zero=True),
     )
     grid = settings[0].shape
     like = {"dtype": getattr(torch, dtype), "device": torch_device(device)}

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from companion.networks.nets import NETS, Net
-from companion.networks.network_stack import project
+from companion.networks.network_stack import project, shrink
 from companion.networks.tasks import planted
-from companion.networks.trained import best
+from companion.networks.trained import best, best_each
 from companion.networks.training import OPTIMIZERS, evaluate, train
 from udulib.errors import InputError
 from udulib.nn import VARIANTS, UDVLinear, attach
@@ -287,3 +287,52 @@ def test_what_cannot_be_trained_is_refused(settings, said):
         train(REGRESSION, settings.pop("net"), **settings)
     with pytest.raises(InputError, match="grid"):
         together(REGRESSION, "UV", "sgd")[0]
+
+
+# Penalties and choices ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "net"), [("neurons", Net(middle=None, penalty="neurons")), ("D", Net(penalty="diagonal"))]
+)
+def test_the_proximal_step_is_the_minimiser_of_its_definition(name, net):
+    """Of half the squared distance plus threshold times penalty: no nearby point does better, and zero is exact."""
+    rng = torch.Generator().manual_seed(3)
+    start = {
+        n: torch.randn(2, 1, *s, generator=rng, dtype=torch.float64)
+        for n, s in (("U", (3, 6)), ("V", (2, 6)), ("D", (6,)))
+    }
+    found = {n: value.clone() for n, value in start.items()}
+    threshold = 0.9
+    shrink(net, found, torch.tensor([[threshold]], dtype=torch.float64))
+    moved = ("U", "V") if name == "neurons" else ("D",)
+
+    def cost(at):
+        size = torch.hypot(at["U"].norm(dim=-2), at["V"].norm(dim=-2)) if name == "neurons" else at["D"].abs()
+        return sum((at[n] - start[n]).square().sum() for n in moved) / 2 + threshold * size.sum()
+
+    least = cost(found)
+    for _ in range(200):
+        near = {
+            n: v + 1e-3 * torch.randn(v.shape, generator=rng, dtype=v.dtype) * (n in moved) for n, v in found.items()
+        }
+        assert cost(near) >= least
+    if name == "D":
+        assert ((found["D"] == 0) == (start["D"].abs() <= threshold)).all() and (found["D"] == 0).any()
+    shrink(net, found, torch.tensor([[1e3]], dtype=torch.float64))
+    assert all((found[n] == 0).all() for n in moved)
+
+
+def test_a_penalty_empties_neurons_while_training():
+    free, held = (
+        together(CLASSES, "UV-ReLU, group lasso", "momentum", learning_rate=0.05, penalty=p) for p in (0.0, 3.0)
+    )
+    assert (free.contributions() > 0).all() and (held.contributions() == 0).any()
+
+
+def test_each_seed_takes_its_own_best_setting():
+    runs = together(REGRESSION, "UV", "adam", learning_rate=(1e-4, 1e-2, 3e-2))
+    each = best_each(runs)
+    np.testing.assert_array_equal(each.validation, runs.validation.min(0))
+    for k, setting in enumerate(runs.validation.argmin(0)):
+        np.testing.assert_array_equal(each.U[k], runs.U[setting, k])

@@ -6,6 +6,7 @@ import torch
 
 from companion import data
 from companion.adapters import frozen_layers, texts, top_layer, tuning
+from companion.adapters.rank_allocation import RankAllocation, orthogonality
 from udulib import lora
 
 transformers = pytest.importorskip("transformers")
@@ -84,7 +85,7 @@ def test_weight_decay_shrinks_the_adapter(bert):
 
 
 def test_every_method_is_tuned_over_equally_many_recipes():
-    counts = {len(set(tuning.candidates(method, rank))) for method, rank in tuning.CONFIGURATIONS}
+    counts = {len(set(tuning.candidates(method, rank))) for method, rank in tuning.CONFIGURATIONS + tuning.RIVALS}
     assert counts == {8}
 
 
@@ -93,7 +94,7 @@ def test_tuning_sees_no_text_that_is_tested():
         seen, held = tuning.split(100, 60, seed)
         assert sorted([*seen, *held]) == list(range(100)) and len(seen) == 60
     assert set(tuning.chosen()) == {
-        (task, method, rank) for task in tuning.TASKS for method, rank in tuning.CONFIGURATIONS
+        (task, method, rank) for task in tuning.TASKS for method, rank in tuning.CONFIGURATIONS + tuning.RIVALS
     }
 
 
@@ -189,3 +190,45 @@ def test_frozen_states_and_top_layer_are_the_whole_minilm(tmp_path):
             *top_layer._some(states, np.arange(3))
         )
     assert torch.allclose(mine, wanted, atol=5e-3)
+
+
+# AdaLoRA --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_budget_falls_to_the_final_rank(bert):
+    states, labels = some_states(64), np.arange(64) % 2
+    recipe = top_layer.TopLayerSettings(
+        rank=2, radius=None, learning_rate=1e-2, factor=10.0, orthogonality=0.1, epochs=10
+    )
+    model = top_layer.train(bert.encoder.layer[1], states, labels, 2, recipe, seed=0)
+    adapters = top_layer.adapters_of(model)
+    assert [len(adapter.D) for adapter in adapters] == [3, 3]
+    assert sum(int((adapter.D != 0).sum()) for adapter in adapters) == 4
+    assert sum((s > 1e-6 * s.max()).sum() for s in lora.spectra(model).values()) == 4
+
+
+def test_the_allocation_drops_what_matters_least(bert):
+    model = top_layer.adapted(
+        bert.encoder.layer[1],
+        2,
+        top_layer.TopLayerSettings(rank=2, radius=None, learning_rate=0.0, orthogonality=0.1),
+        0,
+    )
+    adapters = top_layer.adapters_of(model)
+    for adapter, sizes in zip(adapters, ([3.0, 1.0, 2.0], [5.0, 4.0, 0.5]), strict=True):
+        adapter.D.data = torch.tensor(sizes)
+        for parameter in (adapter.U, adapter.D, adapter.V):
+            parameter.grad = torch.ones_like(parameter)
+    allocation = RankAllocation(adapters, rank=2, steps=1)
+    allocation.step()
+    assert allocation.budget() == 4
+    assert [adapter.D.nonzero().flatten().tolist() for adapter in adapters] == [[0, 2], [0, 1]]
+
+
+def test_orthonormal_columns_cost_nothing(bert):
+    recipe = top_layer.TopLayerSettings(rank=2, radius=None, learning_rate=0.0, orthogonality=0.1)
+    adapters = top_layer.adapters_of(top_layer.adapted(bert.encoder.layer[1], 2, recipe, 0))
+    assert orthogonality(adapters) > 1
+    for adapter in adapters:
+        adapter.fill_(torch.linalg.qr(adapter.U)[0], adapter.D, torch.linalg.qr(adapter.V)[0])
+    assert orthogonality(adapters) < 1e-10

@@ -96,6 +96,10 @@ def test_with_many_claims_the_chance_of_one_false_alarm_stays():
     assert check({"x": probe()} | many, [fresh, *rest], pools, "ci") == []
 
 
+def test_a_claim_may_say_why_a_run_is_without_it():
+    assert check({"x": probe(absent="Not every draw has one.")}, [], {}, "ci") == []
+
+
 def test_the_values_of_a_seed_are_those_of_the_pool_up_to_round_off():
     pool = pooled([record([1.0, 2.0, 3.0, 4.0, 5.0], first=0)])
     claims = {"x": probe(band=Band(min=0))}
