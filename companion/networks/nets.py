@@ -18,7 +18,7 @@ class Net:
     relu : bool
         Whether the hidden neurons pass a ReLU, after D.
     penalty : {None, "neurons", "diagonal"}
-        What a penalty makes sparse: the group lasso takes a neuron's weights in U and V as one, the lasso an entry of D.
+        What a penalty makes sparse: a neuron with its weights in U and V (group lasso), or an entry of D (lasso).
     """
 
     middle: str | None = "diagonal"
