@@ -43,10 +43,10 @@ def pooled(records: Iterable[Mapping]) -> dict[str, dict[int, object]]:
 def check(probes: Mapping[str, Probe], fresh: Iterable[Mapping], pool: Mapping[str, Mapping], size: str) -> list[str]:
     """What is red: one sentence for each way in which a run disagrees with the ledger. Empty means green.
 
-    Red are probes that a run of this size should have recorded and did not (unless their claim says why), records that no claim asks for, values of
-    a theorem that leave their band, values of a seed that are not those of the pool, and fresh seeds that do not look
-    like the pool's, be it that a claim ceases to hold or that it begins to. Of probes named chaotic a seed need not
-    repeat its value: theirs count as fresh.
+    Red are probes that a run of this size should have recorded and did not (unless their claim says why), records that
+    no claim asks for, values of a theorem that leave their band, values of a seed that are not those of the pool, and
+    fresh seeds that do not look like the pool's, be it that a claim ceases to hold or that it begins to. Of probes
+    named chaotic a seed need not repeat its value: theirs count as fresh.
 
     Parameters
     ----------
