@@ -544,9 +544,10 @@ record("c-lora-decay",
 # **Rank-stabilised LoRA** (rsLoRA, Kalajdzievski 2023) multiplies the change by a number over the square root of the
 # rank, here $16 / \sqrt{16}$. **AdaLoRA** (Zhang and others 2023) is the other form with three factors: a penalty
 # draws the columns of $U$ and $V$ towards orthonormal ones instead of holding them in balls, and entries of $D$ that
-# matter least are set to zero while training goes on, from 24 down to 16 in the mean of a layer. And UDV gets what
-# weight decay has: its strength, the **radius, is tuned**, over 1 and 2 at four learning rates. Every one of them had
-# eight recipes, as above.
+# matter least are set to zero while training goes on, from 24 down to 16 in the mean of a layer. (Of both papers we
+# go by our recollection, and by the defaults of peft; `companion.adapters.rank_allocation` has the details.) And UDV
+# gets what weight decay has: its strength, the **radius, is tuned**, over 1 and 2 at four learning rates. Each of them
+# had eight recipes, as above.
 #
 # **Predict:** is AdaLoRA's change easier to cut than UDV's?
 

@@ -7,10 +7,10 @@ orthonormal ones, and while training goes on the less important entries of D, ov
 import torch
 from torch import nn
 
-INITIAL = 1.5  # times the final rank, as in the paper
-SMOOTHING = 0.85  # of importance and of its uncertainty, the paper's beta_1 and beta_2
-WARM_UP, SETTLED = 0.1, 0.6  # shares of the steps: all entries stay until the one, the final number from the other on
+INITIAL = 1.5  # times the final rank: peft's default, as are the next two
+SMOOTHING = 0.85  # of importance and of its uncertainty
 START = 0.02  # standard deviation of the factors at the start
+WARM_UP, SETTLED = 0.1, 0.6  # shares of the steps: all entries stay until the one, the final number from the other on
 
 
 def free(adapter, generator):

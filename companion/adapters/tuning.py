@@ -20,7 +20,7 @@ METHODS = {  # what is fixed; and the one setting beside the learning rate that 
     "UDV, R = 1": ({"radius": 1.0}, "factor", (10.0, 100.0)),
     "UDV, R = 2": ({"radius": 2.0}, "factor", (10.0, 100.0)),
     "rsLoRA": ({"radius": None, "scaling": 4.0}, "factor", (1.0, 8.0)),  # 16 over the square root of the rank 16
-    "AdaLoRA": ({"radius": None, "orthogonality": 0.1}, "factor", (10.0, 100.0)),  # 0.1 as in its paper
+    "AdaLoRA": ({"radius": None, "orthogonality": 0.1}, "factor", (10.0, 100.0)),
     "UDV, R tuned": ({"factor": 10.0}, "radius", (1.0, 2.0)),
 }
 RIVALS = [(method, 16) for method in ("rsLoRA", "AdaLoRA", "UDV, R tuned")]

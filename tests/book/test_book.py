@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import threading
+from collections import defaultdict
 from functools import partial
 from html.parser import HTMLParser
 
@@ -294,3 +295,23 @@ def test_looking_finds_what_is_wrong(tmp_path, chromium):
     for report in reports:
         assert (report["formulas"], report["rendered"]) == (1, 0)
         assert report["width"] > 390 and report["faint"]["article p"][0] < 4.5
+
+
+VERDICTS = [  # where a page shows one: a row of the ledger's table, a link to it, a notebook's badge, its last table
+    r'id="claim-(?P<id>[\w-]+)"><span class="ledger-badge ledger-(?P<word>[\w-]+)',
+    r'href="[^"]*#claim-(?P<id>[\w-]+)"[^>]*><span class="ledger-badge ledger-(?P<word>[\w-]+)',
+    r'white-space: nowrap">\S+ (?P<word>[^<]+)</strong>[^<]*(?:<(?!code|/div)[^<]*)*<code>(?P<id>[\w-]+)</code>',
+    r'<code>(?P<id>[\w-]+)</code></td><td[^>]*>\S+ (?P<word>[^<]+)</td>',
+]
+
+
+def test_a_claim_has_one_verdict_on_all_pages(html):
+    words = defaultdict(lambda: defaultdict(set))
+    for page in html.rglob("*.html"):
+        text = page.read_text()
+        for pattern in VERDICTS:
+            found = [(one["id"], one["word"]) for one in re.finditer(pattern, text)]
+            for id, word in found:
+                words[id][word.replace(" ", "-")].add(page.name)
+    assert len(words) > 150 and sum(len(set().union(*pages.values())) > 1 for pages in words.values()) > 100
+    assert {id: dict(pages) for id, pages in words.items() if len(pages) > 1} == {}
