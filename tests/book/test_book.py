@@ -301,7 +301,7 @@ VERDICTS = [  # where a page shows one: a row of the ledger's table, a link to i
     r'id="claim-(?P<id>[\w-]+)"><span class="ledger-badge ledger-(?P<word>[\w-]+)',
     r'href="[^"]*#claim-(?P<id>[\w-]+)"[^>]*><span class="ledger-badge ledger-(?P<word>[\w-]+)',
     r'white-space: nowrap">\S+ (?P<word>[^<]+)</strong>[^<]*(?:<(?!code|/div)[^<]*)*<code>(?P<id>[\w-]+)</code>',
-    r'<code>(?P<id>[\w-]+)</code></td><td[^>]*>\S+ (?P<word>[^<]+)</td>',
+    r"<code>(?P<id>[\w-]+)</code></td><td[^>]*>\S+ (?P<word>[^<]+)</td>",
 ]
 
 
