@@ -304,7 +304,7 @@ figures.show(
     "to two, and the fourth singular value from the order of the first to far below round-off; the error is smallest in a "
     "band between; runs on the left reach a misfit of one ten-thousandth, runs on the right do not arrive.",
     caption=f"Numbers behind one panel of the atlas (ξ = α, step {steps[h]:g}), medians of five problems. Iterations until "
-    "the misfit stays below 10⁻⁴ of its start; white: never in this run.",
+    "the misfit stays below 10⁻⁴ of its start; blank: never in this run.",
     name="fig-atlas-numbers",
 )
 
