@@ -152,7 +152,7 @@ def residual(trace):
 # Figure 1, left: the initial scale is $\xi = 10^{-2}$, the step size varies. The paper says that UDU's spectrum is
 # truly low-rank for each of them, and that BM's hardly depends on the step size.
 #
-# **Before you run the next cell:** which of the curves will fall first, which will end lowest, and which spectrum will
+# **Before you read on:** which of the curves will fall first, which will end lowest, and which spectrum will
 # have a tail?
 
 # %%
@@ -192,7 +192,7 @@ figures.show(
     "flattens, UDU comes down a staircase of a few steps and goes on falling. Below, the first twenty singular values: UDU's drop to "
     "round-off after the third, BM's decay smoothly.",
     caption=f"Figure 1, left. Above, one problem: each stair of UDU's residual is a column that is found. Below, the spectra "
-    f"of {len(seeds)} problems (line: median, band: smallest to largest). After the third singular value BM's fourth is {np.median(sigma4['BM']):.1e}, UDU's {np.median(sigma4['UDU']):.0e}, in the median.",
+    f"of {len(seeds)} problems (line: median, band: smallest to largest). The fourth singular value is {np.median(sigma4['BM']):.1e} for BM and {np.median(sigma4['UDU']):.0e} for UDU, in the median.",
     name="fig-step-sizes",
 )
 
@@ -425,7 +425,7 @@ ledger.record("c-columns-underflow", (size_of == 0).sum(-1) + (D == 0).sum(-1),
 # In the text $X_\natural = U_\natural U_\natural^\top$ with standard normal $U_\natural$, so its norm is about $d$ and
 # not 3. Everything else is as before: $\alpha = 1$, $D_0 = I$.
 #
-# **Before you run the next cell:** will UDU do the same as in Figure 1?
+# **Before you read on:** will UDU do the same as in Figure 1?
 
 # %%
 text_problem, text_truth = ul.planted_completion(d=d, rank=rank,
@@ -530,7 +530,7 @@ ledger.record("c-scaling-law-text-error", text_truth.relative_error(rescaled),
 # noise norm of about 30 % of $\|b\|$. The paper's appendix A.1 calls the result consistent: UDU truly low-rank, BM
 # approximately. We add a tenth of that noise for comparison.
 #
-# **Before you run the next cell:** the data are no longer of rank three. What will UDU's rank do if it runs on?
+# **Before you read on:** the data are no longer of rank three. What will UDU's rank do if it runs on?
 
 # %%
 noise_levels = (0.03, 0.3)  # of the root mean square of the entries; the second is the authors' at 900 entries
@@ -594,7 +594,7 @@ ledger.record("a-noise-bm-residual",
 # Figure 1 varies $\xi$ over four decades and $\eta$ over two, from the top of the stable range downwards, and never varies $D_0$, $\alpha$ or the scale of the
 # data. We do.
 #
-# **Before you run the next cell:** for each row of the table below, predict the rank (3, fewer, more) and whether the
+# **Before you read on:** for each row of the table below, predict the rank (3, fewer, more) and whether the
 # truth is found.
 
 # %%

@@ -170,7 +170,7 @@ settings
 # One batched run: every combination of strength, $D_0/\alpha$, $\xi/\alpha$ and step size (in units of the largest
 # stable one by prediction 4), for five problems. The radius is what varies $\kappa$; the data stay.
 #
-# **Before you run the next cell:** at which end of the $\kappa$ axis will the rank be too high, and what will go wrong
+# **Before you read on:** at which end of the $\kappa$ axis will the rank be too high, and what will go wrong
 # at the other end?
 
 # %%
@@ -405,7 +405,7 @@ figures.show(
 # we try three: entries of unit root mean square, $X$ of unit spectral norm, observed data of unit norm. Steps are
 # chosen well inside the stable range in each case, and runs are long.
 #
-# **Before you run the next cell:** which of the three, if any, puts $\kappa$ inside the window?
+# **Before you read on:** which of the three, if any, puts $\kappa$ inside the window?
 
 # %%
 entries = problem.b.numpy()  # (seeds, n)
@@ -750,7 +750,7 @@ ledger.record("c-rectangular-rule", rectangular["by the rule"][0].max(0), seeds=
 # for each degree of freedom. (With many entries the answer is plain: least squares that is told the rank is many times
 # faster, and what UDU adds is the rank. `benchmarks/rank_discovery.py` measures that at side 1000.)
 #
-# **Before you run the next cell:** least squares is told the right answer about the rank. Can UDU's start still help?
+# **Before you read on:** least squares is told the right answer about the rank. Can UDU's start still help?
 
 # %%
 side, k, oversampling, batch = settings["recipe"]
@@ -822,7 +822,7 @@ for name, total in seconds.items():
 # takes one leading direction of what is not yet explained, fits all directions anew by least squares, asks entries that
 # were held out whether that was worth it, and goes on until it is not.
 #
-# **Before you run the next cell:** the third singular value is found last. After how many iterations, if it is nine
+# **Before you read on:** the third singular value is found last. After how many iterations, if it is nine
 # hundred times smaller than the first?
 
 # %%
@@ -907,7 +907,7 @@ if size != "paper":  # the published run of that size is older than this section
 # **For comparison:** scikit-surprise 1.1.4 lists in its description, for default settings and five random folds of the
 # same size, an RMSE of 0.934 for its biased factorization ("SVD"), 0.919 for SVD++ and 0.944 for means alone.
 #
-# **Before you run the next cell:** which will be better, UDV with 40 columns, or two factors with 40 columns and a
+# **Before you read on:** which will be better, UDV with 40 columns, or two factors with 40 columns and a
 # tuned weight decay?
 
 # %%
@@ -999,7 +999,7 @@ ledger.record("c-rivals-completion-uv",
 # Take UDV's chosen settings and change the radius alone (with $D_0/\alpha$ and $\xi/\alpha$ fixed, and the step as
 # small as the curvature asks), on split 0. A smaller radius is a stronger bias.
 #
-# **Before you run the next cell:** will the test error be smallest where the rank is lowest?
+# **Before you read on:** will the test error be smallest where the rank is lowest?
 
 # %%
 chosen = next(log["chosen"] for log in logs if (log["method"], log["centred"]) == ours)
@@ -1060,7 +1060,7 @@ for factor, run in runs.items():
 # above, stopped where the validation ratings said; means and factors fitted in turn, twice, each to what the other
 # leaves; and both. Settings are otherwise UDV's own, and nothing is tuned again.
 #
-# **Before you run the next cell:** which of the two will bring more?
+# **Before you read on:** which of the two will bring more?
 
 # %%
 weaker = runs[factors[-1]]
@@ -1095,8 +1095,9 @@ ledger.record("c-rivals-completion-bias",
 # ## Is it worth it?
 #
 # *To find a rank*, yes, where the singular values are of similar size, as in the problems of this notebook: Gaussian,
-# equal or falling on a line. There UDU needs neither the rank nor held-out data, and with the radius rule no tuning. It
-# is right on most problems, not on all, and errs by a column too many. Near the sampling limit it gives least squares a
+# equal or falling on a line. There UDU needs neither the rank nor held-out data, and with the radius rule no tuning.
+# It is right on most problems, not on all, and errs by a column too many; with noise it is to be stopped on the plateau.
+# Near the sampling limit it gives least squares a
 # start that even the known rank does not replace. It is slow to the last digits, and that is what the recipe leaves to
 # least squares. *Where each singular value is several times the next*, or a mean was not taken out, the same recipe stops
 # too early and does not say so: for a table of your own take `udulib.impute`, which goes on until nothing is gained.

@@ -192,7 +192,7 @@ figures.show(
 #
 # ## Figure 2
 #
-# **Before you run the next cell:** all three runs have enough columns for any rank up to $r$, and none is told to use
+# **Before you read on:** all three runs have enough columns for any rank up to $r$, and none is told to use
 # one. Which will have the smallest second singular value, and by how much? Which picture will be the best?
 
 
@@ -331,7 +331,7 @@ ledger.record("a-ptycho-udu-clean", end["UDU"], seeds=seeds)
 # (notebook 04): $\prod c_t = \exp\!\big(-(\|D_{\text{end}}\|^2 - \|D_0\|^2)\big)$ for radius one, and the winner ends
 # with $D_{jj} = s$. So losing columns are shrunk by about $e^{-s^2}$, if $D_0$ was small against $s$.
 #
-# **Before you run the next cell:** for which $s$ do you expect $\sigma_2/\sigma_1 < 10^{-10}$? What is the price of a
+# **Before you read on:** for which $s$ do you expect $\sigma_2/\sigma_1 < 10^{-10}$? What is the price of a
 # very large $s$? And what if $D_0 = sI$?
 
 # %%
@@ -408,7 +408,7 @@ ledger.record("c-ptycho-d0", tail(by_start)[-1], seeds=seeds)
 #
 # ## Noise
 #
-# **Before you run the next cell:** with noise no rank-one $X$ fits the data. Will UDU stay at rank one? Which method is
+# **Before you read on:** with noise no rank-one $X$ fits the data. Will UDU stay at rank one? Which method is
 # nearer to the object, and will that still be so if both run on?
 
 # %%
@@ -485,7 +485,7 @@ if size != "ci":
 # the object has 1800 unknowns, and an $X$ of rank two already 3596. So *other* matrices fit the data too, and the bias
 # decides which one is found.
 #
-# **Before you run the next cell:** who finds the object from a random start: BM, UDU, or alternating projection, the
+# **Before you read on:** who finds the object from a random start: BM, UDU, or alternating projection, the
 # classical method (with momentum; more about it below)?
 
 # %%
@@ -552,7 +552,7 @@ if size != "ci":
 # Random phases in the pupil are a device of test problems. A good lens has none: $P_l$ is one inside a circle and zero
 # outside.
 #
-# **Before you run the next cell:** the windows are some of those above, only the phases are gone. Easier or harder?
+# **Before you read on:** the windows are some of those above, only the phases are gone. Easier or harder?
 
 # %%
 # at theta, 0.1 is too long
@@ -648,7 +648,7 @@ ledger.record("c-ptycho-drop", (lens_errors < FOUND) | ~lens_live.safe, seeds=se
 # All see the same data. One iteration transforms each window there and back once per column, so we compare errors at
 # equal *numbers of transforms*, and show the time as well.
 #
-# **Before you run the next cell:** UDU took $r$ times as many transforms per iteration. How far will the others get
+# **Before you read on:** UDU took $r$ times as many transforms per iteration. How far will the others get
 # with as many?
 
 # %%

@@ -155,7 +155,7 @@ def legs(problem, model, step_size, times, **start):
 # noiseless data is weak, because there $G$ itself vanishes. So we also stop runs where $G \ne 0$: with only two columns
 # the truth of rank three cannot be fitted.
 #
-# **Before you run the next cell:** at the stop with two columns $G$ has a negative eigenvalue, so $f$ could still fall.
+# **Before you read on:** at the stop with two columns $G$ has a negative eigenvalue, so $f$ could still fall.
 # Which of the conditions says that it does not?
 
 # %%
@@ -209,7 +209,7 @@ ledger.record("a-prop1", at_stops.pressure.max(0), seeds=seeds)
 # By Proposition 1 there is nothing to check (b) on: no fixed point meets its condition. But the U-step alone can stand
 # still while it presses against the ball. Hold $D$ at its start and descend in $U$ only.
 #
-# **Before you run the next cell:** the run stops with $\lambda_j G u_j = -\beta u_j$. Now let $D$ go. Which way will it
+# **Before you read on:** the run stops with $\lambda_j G u_j = -\beta u_j$. Now let $D$ go. Which way will it
 # move?
 
 # %%
@@ -321,7 +321,7 @@ ledger.record("a-spans", worst, seeds=seeds)
 #
 # We take the stop with two columns, where $f$ could still fall, and add four columns to it.
 #
-# **Before you run the next cell:** which of the six starts below will leave the stop?
+# **Before you read on:** which of the six starts below will leave the stop?
 
 # %%
 def columns_at(G, sign, rng, count=4):
@@ -565,7 +565,7 @@ ledger.record("c-replicator", order[np.abs(order - 1).argmax(0), np.arange(len(s
 #
 # We check it over five scales of the data, $X_\natural \to s X_\natural$, with $\alpha = 1$ throughout.
 #
-# **Before you run the next cell:** for which scale will the fourth singular value be smallest at the end?
+# **Before you read on:** for which scale will the fourth singular value be smallest at the end?
 
 # %%
 stretch = np.array([0.4, 0.55, 0.7, 0.8, 0.9])
@@ -674,7 +674,7 @@ table(["largest difference in X", ""],
 # A column at exact zero stays there. If $K$ is so large that $e^{-K}$ underflows before the last eigenvector has been
 # found, its seed is gone. float32 underflows at about $e^{-103}$, float64 at $e^{-745}$.
 #
-# **Before you run the next cell:** the truth has singular values 6, 6 and 2.5. Two of them are found first, and to
+# **Before you read on:** the truth has singular values 6, 6 and 2.5. Two of them are found first, and to
 # carry those takes $K \approx (2\cdot 6^{2/3})^3 = 288$. What will happen to the third, in each precision?
 
 # %%
@@ -721,7 +721,7 @@ table(["precision", "rank", "columns at exact zero", "stalled", "K"], rows)
 # positive semidefinite $X$ has $X_{11} X_{22} \ge X_{12}^2$, which at misfit $f$ means $X_{11} \ge (1-\sqrt
 # f)^2/\sqrt{2f}$: as $f \to 0$, $X$ *must* run to infinity.
 #
-# **Before you run the next cell:** compare descent on $X$ itself, on $UU^\top$ (Burer–Monteiro), on $UV^\top$, on three
+# **Before you read on:** compare descent on $X$ itself, on $UU^\top$ (Burer–Monteiro), on $UV^\top$, on three
 # factors, and UDU. Which of them end with rank one? Which stay bounded?
 
 # %%
@@ -953,7 +953,7 @@ ledger.record("a-align", grows & settles & falls, seeds=seeds)
 # runs complete the same matrices of rank three (singular values 2, 1.8, 1.6: predicted $K \approx 87$) from the same
 # starts.
 #
-# **Before you run the next cells:** UDU has three factors, a ball, and a sign constraint. Which of the three makes the
+# **Before you read on:** UDU has three factors, a ball, and a sign constraint. Which of the three makes the
 # zeros?
 
 # %%

@@ -151,7 +151,7 @@ def chosen(runs):
 # random splits. Every seed gives a split, a start and an order of batches, the same for all networks. They all train at
 # the same time, as one stack of tensors (`companion.networks.training`).
 #
-# **Before you run the next cells:** UV has 26 neurons and one output, so its map is a single vector, and one neuron
+# **Before you read on:** UV has 26 neurons and one output, so its map is a single vector, and one neuron
 # would do. How flat will the spectrum of $U$ be? And that of $UD$, if nothing but a ball of radius 1 is added?
 
 # %%
@@ -292,7 +292,7 @@ table(["test error (RMSE), dollars", "the paper's scaling", "without the leak",
 # A fair comparison needs rates that suit each network. The paper chooses among decades. We train on 64 % of the rows,
 # choose on 16 % among half decades, and report the loss on the last 20 %, which is looked at once.
 #
-# **Before you run the next cell:** at Adam's 10⁻³, the rate above, UDV has the lower mean loss. Will it keep the lead when
+# **Before you read on:** at Adam's 10⁻³, the rate above, UDV has the lower mean loss. Will it keep the lead when
 # each network has its own rate?
 
 # %%
@@ -401,7 +401,7 @@ table(["", "σ₈/σ₀ of UDV over that of UV", "share of neurons with D = 0", 
 # neuron; *v2* is v1 without $D \ge 0$; *three factors* is UDV without balls and sign; *three layers* has a square matrix
 # in the middle. The last rows start $D$ at 1, or change the radius.
 #
-# **Before you run the next cell:** is it the clipping, the depth, or the ball?
+# **Before you read on:** is it the clipping, the depth, or the ball?
 
 # %%
 at_published = dict(learning_rate=published_rate, **common)
@@ -451,7 +451,7 @@ ledger.record("a-net-depth", deep, seeds=seeds)
 # comparison. Two kinds, both tuned: *coupled* (added to the gradient, as in `torch.optim.Adam`) and *decoupled*
 # (AdamW), for UV, three factors and three layers.
 #
-# **Before you run the next cell:** weight decay on $U$ and $V$ is a nuclear norm on $UV^\top$, which favours low rank; on
+# **Before you read on:** weight decay on $U$ and $V$ is a nuclear norm on $UV^\top$, which favours low rank; on
 # three factors it is a penalty on a power below one of the singular values, which favours it more. Will it be enough?
 
 # %%
@@ -630,7 +630,7 @@ ledger.record("a-table1-taxi-substitute", losses.max(0) / losses.min(0), seeds=s
 #
 # Radius 1 was enough on HPART. Cross-entropy on separable classes pushes $\|X\|$ up as long as it can.
 #
-# **Before you run the next cell:** what will radius 1 do with ten classes?
+# **Before you read on:** what will radius 1 do with ten classes?
 
 # %%
 def head_task(name):

@@ -167,7 +167,7 @@ def accuracy_is_fine(accuracy, full):
 # validation. The weight decay is AdamW's, which acts on the weights and not through the gradient. The *effective rank*
 # is the exponential of the entropy of the singular values, as in notebook 05.
 #
-# **Before you run the next cell:** the network has one output. By which of the three methods will the plain network
+# **Before you read on:** the network has one output. By which of the three methods will the plain network
 # (UV) survive the cut to one neuron? And UDV?
 
 # %%
@@ -336,8 +336,8 @@ ledger.record("a-prune-small-net", smallest(small["UDV"]), seeds=seeds)
 ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 
 # %% [markdown]
-# We see little of that. From two neurons on a small UDV does, but for rare failures, as well as one of 26, and it
-# needs no more, since the map has one output. A ReLU network needs anything from one neuron to all, by the split.
+# We see little of that. With two neurons or more a small UDV is as good as one of 26, apart from rare failures. It
+# needs no more, since the map has one output. A ReLU network needs anything from one neuron to all: the split decides.
 # What does fail, at random, is a network so small that all its neurons can die: a UDV of a single neuron whose $D$
 # has been projected to zero, a ReLU network of a few neurons of which none is active. Both then answer zero, or
 # nearly, whatever they are asked: the largest losses of the table are the mean square of the target.
@@ -355,7 +355,7 @@ ledger.record("a-prune-small-net-relu", smallest(small["UV-ReLU"]), seeds=seeds)
 # *alive* if its $|D_j|\,\|u_j\|\,\|v_j\|$ is more than a hundredth of the largest, and $k$ is now the width from which
 # on the accuracy is at most half a point below the full one.
 #
-# **Before you run the next cell:** how many neurons will UDV keep? And plain layers, by each of the three methods?
+# **Before you read on:** how many neurons will UDV keep? And plain layers, by each of the three methods?
 
 # %%
 fashion = tasks.heads("fashion-mnist", head_seeds, components=settings["components"],
@@ -626,7 +626,7 @@ table(["block", "parameters", "MB", "MFLOP for one input", "ms for a batch"], ro
 #
 # Now the hidden neurons pass a ReLU. There is no single matrix, and an SVD has no meaning: only whole neurons can go.
 #
-# **Before you run the next cell:** UDV-ReLU finds a width. Will a plain network of that width, trained directly, be
+# **Before you read on:** UDV-ReLU finds a width. Will a plain network of that width, trained directly, be
 # worse?
 
 # %%

@@ -168,7 +168,7 @@ def interval(differences, style="{:+.1f}"):
 # We check all doors on the whole MiniLM-L6 (six layers, 22.7 million weights), with an adapter that is far from its
 # start.
 #
-# **Before you run the next cell:** which of the doors can be exact to the last bit, and which cannot?
+# **Before you read on:** which of the doors can be exact to the last bit, and which cannot?
 
 # %%
 base, tokenizer = frozen_layers.minilm()

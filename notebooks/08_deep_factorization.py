@@ -115,8 +115,8 @@ def log_grid(last, count=600):
 # factor obeys $d \leftarrow d - \eta\, d^{N-1}(d^N - \lambda)$, where $\lambda$ is the target's eigenvalue, and the
 # product has the eigenvalue $d^N$. So a run on $N$ matrices can be replaced by a recursion on $n$ numbers.
 #
-# **Before you run the next cell: both are exact. How far apart will they be after a thousand steps in double precision?
-# And which eigenvalues are the first to feel round-off?**
+# **Before you read on:** both are exact. How far apart will they be after a thousand steps in double precision?
+# And which eigenvalues are the first to feel round-off?
 
 # %%
 def matrices(cases):
@@ -256,8 +256,8 @@ print(f"largest deviation: {worst:.2%}, part of it because a count is a whole nu
 #
 # "Rate" is one over the time to reach half the eigenvalue. Proportional means that time falls as $\lambda^{-1}$.
 #
-# **Before you run the next cell: the waiting time is $\ln(\sqrt\lambda/\alpha)/\lambda$ for $N = 2$ and about
-# $\alpha^{2-N}/((N-2)\lambda)$ beyond. For which depth will the exponent be farthest from −1?**
+# **Before you read on:** the waiting time is $\ln(\sqrt\lambda/\alpha)/\lambda$ for $N = 2$ and about
+# $\alpha^{2-N}/((N-2)\lambda)$ beyond. For which depth will the exponent be farthest from −1?
 
 # %%
 # eigenvalues from the smallest to the largest of the truth
@@ -328,8 +328,8 @@ ledger.record("b-depth-amplifies", [bool((np.diff(ratio) > 0).all())])
 # `ul.deep.plateau` gives an interval of time and a bound, both certain: inside the interval the effective rank differs
 # from the level by no more than the bound.
 #
-# **Before you run the next cell: the target has eigenvalues 5, 3, 1 and noise up to 0.05. At which depth will the
-# interval of the first level, 1, be empty?**
+# **Before you read on:** the target has eigenvalues 5, 3, 1 and noise up to 0.05. At which depth will the
+# interval of the first level, 1, be empty?
 
 # %%
 # learned eigenvalues are within 0.02 of their target, the others below 0.005
@@ -468,7 +468,7 @@ figures.show(
 # which it stood still longest (on a logarithmic axis, within 0.05), and take the iterate in the middle of it.
 # `ul.deep.longest_plateau` does this; it knows neither the truth, nor the noise, nor the rank.
 #
-# **Before you run the next cell: for which depth does it matter least when exactly one stops?**
+# **Before you read on:** for which depth does it matter least when exactly one stops?
 
 
 # %%
@@ -745,7 +745,7 @@ figures.show(
 # 30, rank 3, 400 entries seen), from the same start $0.01\,I$ for every factor and the same step size, which ends
 # lower? Depth 2 from identical factors needs no run of its own: it *is* Burer–Monteiro with half the step size.
 #
-# **Before you run the next cell: where will the fourth singular value end, for BM, for depth 4, for UDU?**
+# **Before you read on:** where will the fourth singular value end, for BM, for depth 4, for UDU?
 
 # %%
 side, observed, its = 30, 400, {"ci": 4_000, "book": 10_000, "paper": 50_000}[size]
