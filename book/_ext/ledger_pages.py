@@ -179,6 +179,8 @@ class LedgerTable(SphinxDirective):
             lines.append(small(nodes.Text(f"Read as: {probe.reading}")))
         if probe.reason and self.env.app.ledger.evidence.verdict(probe.id) != "reproduced":
             lines.append(small(nodes.Text(f"Why: {probe.reason}")))
+        if probe.absent:
+            lines.append(small(nodes.Text(f"Not from every seed: {probe.absent}")))
         return lines
 
     def said(self, probe):
