@@ -742,8 +742,9 @@ ledger.record("c-prune-relu-lasso",
               seeds=head_seeds)
 
 # %% [markdown]
-# At this width UDV is about as accurate as the two penalties. In the median it is a little ahead of both at size book;
-# on single splits it is also behind, and with the few pictures of size ci mostly behind the group lasso. So a narrow
+# At this width UDV is about as accurate as the two penalties. At size book it is level with the group lasso in the
+# median, and a little ahead of the lasso on $D$; on single splits it is behind either, and with the few pictures of size
+# ci mostly behind the group lasso. So a narrow
 # layer is no privilege of the balls: a penalty that is made for it finds one as good, at the same cost of tuning.
 #
 # With a ReLU the neurons that UDV keeps are a real saving, and the weight decay tried here does not find them. They

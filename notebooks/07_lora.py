@@ -378,8 +378,8 @@ record("c-lora-accuracy", gains)
 # **Effective rank** is $e^{H}$ with the entropy $H$ of the singular values' shares, averaged over the two layers; it
 # cannot be below one. **Rank at 1e-2** counts singular values above 1 % of the largest.
 #
-# At the authors' radius UDV's change is close to a single direction. In accuracy it stays within the two points that the
-# badge allows, mostly on the lower side: its median is below zero. That is a part of what there is to lose, since LoRA
+# At the authors' radius UDV's change is close to a single direction. In accuracy it is half a point behind in the
+# median, and on most draws of texts within the two points that the badge allows, on some not, on either side. That is a part of what there is to lose, since LoRA
 # itself gains only a few points more than that over the classifier alone. (At size ci, with few texts to learn from, UDV
 # is further behind on the kinds of mail.) LoRA's own effective rank is low here to begin with: of its 16 or 64 directions it uses two to
 # four. No change has an effective rank below one. So at rank 16 UDV can hardly reach half of LoRA's on sentiment, and
@@ -611,7 +611,7 @@ if ("UDV, R tuned", 16) in settings["rivals"]:
 # %% [markdown]
 # Before a cut UDV at $R = 1$ is within two points of the better of the two others, mostly a little behind. (Which of
 # them is the better is seen on the test texts, in their favour.) Cut to one direction it is ahead of both in the
-# median, on most splits but not on all. AdaLoRA counts entries of $D$, and lets 16 of 24 stay; a cut to one direction
+# median by little, on more draws of texts than not. AdaLoRA counts entries of $D$, and lets 16 of 24 stay; a cut to one direction
 # asks for few large ones. It was made for longer training than the four passes here. With its radius tuned UDV is
 # about level with LoRA with weight decay. (At size ci AdaLoRA alone is run.)
 #
