@@ -732,14 +732,11 @@ table([f"cut to {median_range(found, '{:.0f}')} neurons", "strengths tried",
        for name, scores in narrow.items()])
 
 # %%
-ledger.record("c-prune-relu-group",
-              narrow["UDV-ReLU, radius"] - narrow["UV-ReLU, group lasso"],
-              seeds=head_seeds)
-
-# %%
-ledger.record("c-prune-relu-lasso",
-              narrow["UDV-ReLU, radius"] - narrow["UDV-ReLU, lasso on D"],
-              seeds=head_seeds)
+for id, rival in (("c-prune-relu-group", "UV-ReLU, group lasso"),
+                  ("c-prune-relu-lasso", "UDV-ReLU, lasso on D")):
+    if ledger.measures(id):
+        display(ledger.record(id, narrow["UDV-ReLU, radius"] - narrow[rival],
+                              seeds=head_seeds))
 
 # %% [markdown]
 # At this width UDV is about as accurate as the two penalties. At size book it is level with the group lasso in the
